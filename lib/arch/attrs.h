@@ -1,4 +1,5 @@
-/* The attributes of every operation of the arch form. Names, meanings and defaults are PyTorch's. */
+/* The attributes of every operation of the arch form. Names, meanings and defaults are PyTorch's.
+ */
 #ifndef GHN_ARCH_ATTRS_H
 #define GHN_ARCH_ATTRS_H
 
@@ -13,7 +14,8 @@ struct ghn_ints {
     int64_t at[GHN_MAX_DIMS];
 };
 
-/* conv2d: weight (out_channels, C / groups, kernel), bias (out_channels). (C, H, W) -> (out_channels, H', W'). */
+/* conv2d: weight (out_channels, C / groups, kernel), bias (out_channels). (C, H, W) ->
+ * (out_channels, H', W'). */
 struct ghn_conv2d_attrs {
     int64_t out_channels;
     int64_t kernel[2], stride[2], padding[2], dilation[2];
@@ -27,13 +29,15 @@ struct ghn_linear_attrs {
     bool bias;
 };
 
-/* batch_norm2d: weight, bias (C). Shape kept; statistics over batch and space. Without track_running_stats the batch's statistics serve in evaluation too. */
+/* batch_norm2d: weight, bias (C). Shape kept; statistics over batch and space. Without
+ * track_running_stats the batch's statistics serve in evaluation too. */
 struct ghn_batch_norm2d_attrs {
     double eps, momentum;
     bool affine, track_running_stats;
 };
 
-/* layer_norm over the last normalized_shape.n dimensions: weight, bias (normalized_shape). An empty list stands for the last dimension. */
+/* layer_norm over the last normalized_shape.n dimensions: weight, bias (normalized_shape). An empty
+ * list stands for the last dimension. */
 struct ghn_layer_norm_attrs {
     struct ghn_ints normalized_shape;
     double eps;
@@ -68,13 +72,15 @@ struct ghn_softmax_attrs {
     int64_t dim;
 };
 
-/* dropout with probability p; stochastic_depth too, which drops whole rows of the batch ("row") or the batch ("batch"). */
+/* dropout with probability p; stochastic_depth too, which drops whole rows of the batch ("row") or
+ * the batch ("batch"). */
 struct ghn_dropout_attrs {
     double p;
     bool row_mode;
 };
 
-/* max_pool2d, avg_pool2d. stride 0 stands for the kernel. dilation: max_pool2d only; count_include_pad: avg_pool2d only. */
+/* max_pool2d, avg_pool2d. stride 0 stands for the kernel. dilation: max_pool2d only;
+ * count_include_pad: avg_pool2d only. */
 struct ghn_pool2d_attrs {
     int64_t kernel[2], stride[2], padding[2], dilation[2];
     bool ceil_mode, count_include_pad;
@@ -96,12 +102,14 @@ struct ghn_flatten_attrs {
     int64_t start_dim, end_dim;
 };
 
-/* reshape to `shape`, which leaves out the batch; one entry may be -1. permute by dims, dims[0] = 0. */
+/* reshape to `shape`, which leaves out the batch; one entry may be -1. permute by dims, dims[0] =
+ * 0. */
 struct ghn_dims_attrs {
     struct ghn_ints dims;
 };
 
-/* slice: elements start, start + step, ... before end of dimension dim (negative start and end count from its end). */
+/* slice: elements start, start + step, ... before end of dimension dim (negative start and end
+ * count from its end). */
 struct ghn_slice_attrs {
     int64_t dim, start, end, step;
 };
@@ -133,23 +141,28 @@ struct ghn_binary_attrs {
     double value;
 };
 
-/* attention: scaled dot-product self-attention of packed q | k | v, heads split head-major: (..., T, 3D) -> (..., T, D). scale 0 stands for (D / num_heads)^-0.5.
- * relative_position [h, w] (T = h w; [0, 0]: none) adds relative_position_bias_table ((2h - 1)(2w - 1), num_heads), not predicted. */
+/* attention: scaled dot-product self-attention of packed q | k | v, heads split head-major: (...,
+ * T, 3D) -> (..., T, D). scale 0 stands for (D / num_heads)^-0.5. relative_position [h, w] (T = h
+ * w; [0, 0]: none) adds relative_position_bias_table ((2h - 1)(2w - 1), num_heads), not predicted.
+ */
 struct ghn_attention_attrs {
     int64_t num_heads;
     double scale;
     int64_t relative_position[2];
 };
 
-/* window_attention: Swin's shifted-window self-attention with its projections, (H, W, C) -> (H, W, C): qkv.weight (3C, C), qkv.bias, proj.weight (C, C), proj.bias, and, not predicted,
- * relative_position_bias_table; with `cosine` (Swin v2) logit_scale (num_heads, 1, 1), cpb_mlp.0.weight (512, 2), cpb_mlp.0.bias, cpb_mlp.2.weight (num_heads, 512) in its place. */
+/* window_attention: Swin's shifted-window self-attention with its projections, (H, W, C) -> (H, W,
+ * C): qkv.weight (3C, C), qkv.bias, proj.weight (C, C), proj.bias, and, not predicted,
+ * relative_position_bias_table; with `cosine` (Swin v2) logit_scale (num_heads, 1, 1),
+ * cpb_mlp.0.weight (512, 2), cpb_mlp.0.bias, cpb_mlp.2.weight (num_heads, 512) in its place. */
 struct ghn_window_attention_attrs {
     int64_t window_size[2], shift_size[2];
     int64_t num_heads;
     bool qkv_bias, proj_bias, cosine;
 };
 
-/* pos_enc, parameter: a learned tensor as a source without inputs. `shape` is the tensor's own; with `batched` (always, for pos_enc) its first dimension, 1, stands for the batch. */
+/* pos_enc, parameter: a learned tensor as a source without inputs. `shape` is the tensor's own;
+ * with `batched` (always, for pos_enc) its first dimension, 1, stands for the batch. */
 struct ghn_parameter_attrs {
     struct ghn_ints shape;
     bool batched;

@@ -1,4 +1,5 @@
-/* Arithmetic on sizes that came from outside: every function reports overflow instead of wrapping. */
+/* Arithmetic on sizes that came from outside: every function reports overflow instead of wrapping.
+ */
 #ifndef GHN_BASE_CHECKED_H
 #define GHN_BASE_CHECKED_H
 

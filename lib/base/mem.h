@@ -5,24 +5,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Alignment in bytes of everything these functions return: a cache line, and an AVX-512 register. */
+/* Alignment in bytes of everything these functions return: a cache line, and an AVX-512 register.
+ */
 enum { GHN_ALIGN = 64 };
 
-/* n bytes, aligned to GHN_ALIGN, contents undefined; NULL if there is no memory. n = 0 gives a pointer that
- * may be freed. The caller frees with ghn_free. */
+/* n bytes, aligned to GHN_ALIGN, contents undefined; NULL if there is no memory. n = 0 gives a
+ * pointer that may be freed. The caller frees with ghn_free. */
 void *ghn_malloc(size_t n) __attribute__((malloc, warn_unused_result));
 
-/* count elements of size bytes each, zeroed; NULL if there is no memory or count * size overflows. */
+/* count elements of size bytes each, zeroed; NULL if there is no memory or count * size overflows.
+ */
 void *ghn_calloc(size_t count, size_t size) __attribute__((malloc, warn_unused_result));
 
-/* p, of old_size bytes, moved to new_size bytes; p stays valid if NULL comes back. p may be NULL. */
+/* p, of old_size bytes, moved to new_size bytes; p stays valid if NULL comes back. p may be NULL.
+ */
 void *ghn_realloc(void *p, size_t old_size, size_t new_size) __attribute__((warn_unused_result));
 
 /* Frees what the functions above returned; NULL is allowed. */
 void ghn_free(void *p);
 
-/* For tests: the allocation number n from now (1 is the next one) on this thread fails, and with sticky
- * every later one as well; n = 0 ends it. */
+/* For tests: the allocation number n from now (1 is the next one) on this thread fails, and with
+ * sticky every later one as well; n = 0 ends it. */
 void ghn_mem_fail_at(long n, int sticky);
 
 /* An arena hands out memory that is freed all at once. Not thread-safe. */
@@ -34,11 +37,10 @@ struct ghn_arena {
 
 /* An arena in its starting state; nothing is allocated until the first request. */
 #define GHN_ARENA_INIT                                                                             \
-    {                                                                                              \
-        NULL, 0, 0                                                                                 \
-    }
+    { NULL, 0, 0 }
 
-/* n bytes from the arena, aligned to 16 and zeroed; NULL if there is no memory. Lives until ghn_arena_done. */
+/* n bytes from the arena, aligned to 16 and zeroed; NULL if there is no memory. Lives until
+ * ghn_arena_done. */
 void *ghn_arena_alloc(struct ghn_arena *arena, size_t n) __attribute__((warn_unused_result));
 
 /* As ghn_arena_alloc, count elements of size bytes; NULL also if the product overflows. */

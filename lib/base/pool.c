@@ -1,6 +1,7 @@
-/* Lock rule: pool->lock guards the list of jobs and every field of a job but its `next` counter, which is atomic. Tasks
- * run without the lock. A job lives on its caller's stack: a thread may touch it only while it counts in
- * job->helpers, and the caller leaves only when that count is zero and the job is off the list. */
+/* Lock rule: pool->lock guards the list of jobs and every field of a job but its `next` counter,
+ * which is atomic. Tasks run without the lock. A job lives on its caller's stack: a thread may
+ * touch it only while it counts in job->helpers, and the caller leaves only when that count is zero
+ * and the job is off the list. */
 #include "base/pool.h"
 
 #include <pthread.h>

@@ -10,16 +10,17 @@ enum ghn_status {
 #undef GHN_STATUS
 };
 
-/* A fallible function returns a status that must be looked at, and leaves its ret_ outputs untouched unless
- * that status is GHN_OK. */
+/* A fallible function returns a status that must be looked at, and leaves its ret_ outputs
+ * untouched unless that status is GHN_OK. */
 #define GHN_MUST_CHECK __attribute__((warn_unused_result))
 
 enum { GHN_ERR_WHERE = 256, GHN_ERR_MESSAGE = 512 };
 
-/* What went wrong, for a person. `where` names the field, node, tensor or file at fault (a JSON path such as
- * "arch.nodes[3].attrs.stride", or a node's name; empty if there is none to name); `message` is one sentence
- * that says what was found and what was expected. Both are valid UTF-8 and free of control characters,
- * whatever the input held. The first error recorded wins: later ones are consequences. */
+/* What went wrong, for a person. `where` names the field, node, tensor or file at fault (a JSON
+ * path such as "arch.nodes[3].attrs.stride", or a node's name; empty if there is none to name);
+ * `message` is one sentence that says what was found and what was expected. Both are valid UTF-8
+ * and free of control characters, whatever the input held. The first error recorded wins: later
+ * ones are consequences. */
 struct ghn_err {
     enum ghn_status status;
     char where[GHN_ERR_WHERE];
@@ -28,12 +29,10 @@ struct ghn_err {
 
 /* An err in its starting state. */
 #define GHN_ERR_INIT                                                                               \
-    {                                                                                              \
-        GHN_OK, "", ""                                                                             \
-    }
+    { GHN_OK, "", "" }
 
-/* Records a failure in err (which may be NULL) unless one is recorded already, and returns status, so that a
- * caller can write `return ghn_fail(err, GHN_IO, path, "...")`. where may be NULL. */
+/* Records a failure in err (which may be NULL) unless one is recorded already, and returns status,
+ * so that a caller can write `return ghn_fail(err, GHN_IO, path, "...")`. where may be NULL. */
 enum ghn_status ghn_fail(struct ghn_err *err, enum ghn_status status, const char *where,
                          const char *format, ...) __attribute__((format(printf, 4, 5), cold));
 

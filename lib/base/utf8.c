@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-/* The length in bytes of the well-formed sequence that starts at s, of which n bytes may be read; 0 if there
- * is none. The ranges of the second byte are Table 3-7 of the Unicode standard. */
+/* The length in bytes of the well-formed sequence that starts at s, of which n bytes may be read; 0
+ * if there is none. The ranges of the second byte are Table 3-7 of the Unicode standard. */
 static size_t sequence_length(const unsigned char *s, size_t n) {
     if (n == 0)
         return 0;
@@ -43,7 +43,8 @@ void ghn_utf8_sanitise(char *s) {
     while (n > 0) {
         size_t length = sequence_length(p, n);
         /* C0 controls, DEL, and the C1 controls (C2 80 to C2 9F). */
-        bool control = length == 1 ? *p < 0x20 || *p == 0x7F : length == 2 && *p == 0xC2 && p[1] < 0xA0;
+        bool control =
+            length == 1 ? *p < 0x20 || *p == 0x7F : length == 2 && *p == 0xC2 && p[1] < 0xA0;
         if (length == 0 || control) {
             length = length ? length : 1;
             memset(p, '?', length);

@@ -1,5 +1,5 @@
-/* The GHN graph: a network as the hypernetwork sees it (Knyazev et al. 2021, section 3; the canonical rules are those of ghn2-spec B2).
- * Immutable once made. */
+/* The GHN graph: a network as the hypernetwork sees it (Knyazev et al. 2021, section 3; the
+ * canonical rules are those of ghn2-spec B2). Immutable once made. */
 #ifndef GHN_GRAPH_GRAPH_H
 #define GHN_GRAPH_GRAPH_H
 
@@ -24,7 +24,8 @@ const char *ghn_primitive_name(enum ghn_primitive primitive);
 struct ghn_graph_node {
     enum ghn_primitive op;
     const char *name;       /* the parameter's name; for others a label or NULL */
-    struct ghn_shape shape; /* the parameter's own shape (2-D for a linear weight, 1-D for a bias or norm), (1, 1, k, k) for a pool; ndim = 0: none */
+    struct ghn_shape shape; /* the parameter's own shape (2-D for a linear weight, 1-D for a bias or
+                               norm), (1, 1, k, k) for a pool; ndim = 0: none */
     int n_preds;            /* one-hop edges into this node, distinct, in ascending order */
     const int *preds;
     int n_succs; /* and out of it */
@@ -35,9 +36,11 @@ struct ghn_graph_node {
 enum ghn_slot_kind {
     GHN_SLOT_WEIGHT,      /* decoded with two or more dimensions (C5, or C8 for the classifier's) */
     GHN_SLOT_NORM_WEIGHT, /* row 0 of the 1-D decoder */
-    GHN_SLOT_BIAS,        /* row 1 of the 1-D decoder (every bias, norms' included), or C8 for the classifier's */
+    GHN_SLOT_BIAS,        /* row 1 of the 1-D decoder (every bias, norms' included), or C8 for the
+                             classifier's */
     GHN_SLOT_INIT,        /* not predicted: filled by its initialiser */
-    GHN_SLOT_OFF_PATH,    /* not predicted, and no part of the answer: the output does not depend on it */
+    GHN_SLOT_OFF_PATH, /* not predicted, and no part of the answer: the output does not depend on it
+                        */
 };
 
 /* A parameter tensor of the network that was asked for. */
@@ -46,7 +49,7 @@ struct ghn_slot {
     struct ghn_shape shape;
     int64_t numel;
     enum ghn_slot_kind kind;
-    int node;             /* the graph node whose embedding it is decoded from; -1 if it is not predicted */
+    int node; /* the graph node whose embedding it is decoded from; -1 if it is not predicted */
     struct ghn_init init; /* of kind INIT */
     const char *why;      /* kind INIT: the reason, as a clause */
 };
@@ -58,8 +61,10 @@ struct ghn_graph {
     int n_nodes;
     const struct ghn_graph_node *nodes; /* in topological order; the sink is last */
     int n_edges;                        /* one-hop */
-    /* Directed shortest-path lengths up to the cutoff (virtual edges, paper equation 4; ghn2-spec B4), n_nodes x n_nodes: dist[u * n_nodes + v] is that from u to v, 1 for a real edge,
-     * GHN_NO_EDGE for none, for one beyond the cutoff, and for u = v. dist_in is its transpose: dist_in[v * n_nodes + u]. */
+    /* Directed shortest-path lengths up to the cutoff (virtual edges, paper equation 4; ghn2-spec
+     * B4), n_nodes x n_nodes: dist[u * n_nodes + v] is that from u to v, 1 for a real edge,
+     * GHN_NO_EDGE for none, for one beyond the cutoff, and for u = v. dist_in is its transpose:
+     * dist_in[v * n_nodes + u]. */
     const uint8_t *dist;
     const uint8_t *dist_in;
     int cutoff;
@@ -73,13 +78,15 @@ struct ghn_graph {
 /* Path lengths above this get no edge (paper, section 4.2.1). */
 enum { GHN_CUTOFF = 50 };
 
-/* The graph of an architecture by the rules of ghn2-spec B2. Copies what it needs from arch. Errors: DISCONNECTED, TOO_LARGE (limits), NO_MEMORY.
- * The caller frees with ghn_graph_free. */
+/* The graph of an architecture by the rules of ghn2-spec B2. Copies what it needs from arch.
+ * Errors: DISCONNECTED, TOO_LARGE (limits), NO_MEMORY. The caller frees with ghn_graph_free. */
 enum ghn_status ghn_graph_from_arch(const struct ghn_arch *arch, const struct ghn_limits *limits,
                                     struct ghn_graph **ret, struct ghn_err *err) GHN_MUST_CHECK;
 
-/* Decodes and checks the graph form, {"nodes": [{"op", "name", "shape"}], "edges": [[u, v], ...]}, nodes in topological order. `where` is the path of root in errors. Every node must reach the
- * single sink, and every node but pos_enc be reachable from the input. The caller frees with ghn_graph_free. */
+/* Decodes and checks the graph form, {"nodes": [{"op", "name", "shape"}], "edges": [[u, v], ...]},
+ * nodes in topological order. `where` is the path of root in errors. Every node must reach the
+ * single sink, and every node but pos_enc be reachable from the input. The caller frees with
+ * ghn_graph_free. */
 enum ghn_status ghn_graph_from_json(const json_t *root, const char *where,
                                     const struct ghn_limits *limits, struct ghn_graph **ret,
                                     struct ghn_err *err) GHN_MUST_CHECK;
@@ -92,7 +99,8 @@ void ghn_graph_free(struct ghn_graph *graph);
 
 /* --- Between the files of this folder --- */
 
-/* Finishes a graph of which nodes (op, name, shape, preds) and slots are set: checks that it is a valid one, fills in succs, n_edges and the distances. */
+/* Finishes a graph of which nodes (op, name, shape, preds) and slots are set: checks that it is a
+ * valid one, fills in succs, n_edges and the distances. */
 enum ghn_status ghn__graph_finish(struct ghn_graph *graph, const char *where,
                                   const struct ghn_limits *limits,
                                   struct ghn_err *err) GHN_MUST_CHECK;

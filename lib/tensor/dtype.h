@@ -31,8 +31,8 @@ const char *ghn_dtype_name(enum ghn_dtype dtype);
 enum ghn_status ghn_dtype_parse(const char *name, enum ghn_dtype *ret,
                                 struct ghn_err *err) GHN_MUST_CHECK;
 
-/* n values of f32 to f32, f16 or bf16, rounded to nearest even; dst and src must not overlap unless both are f32 and equal.
- * NaN stays NaN; what is too large for f16 becomes infinite. */
+/* n values of f32 to f32, f16 or bf16, rounded to nearest even; dst and src must not overlap unless
+ * both are f32 and equal. NaN stays NaN; what is too large for f16 becomes infinite. */
 void ghn_dtype_from_f32(enum ghn_dtype dtype, void *dst, const float *src, size_t n);
 
 /* n values of any type but f32 to f32. */
