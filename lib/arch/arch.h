@@ -70,6 +70,28 @@ struct ghn_param {
                               tables have no ... primitive") */
 };
 
+/* What an operation is to the hypernetwork: the primitives (ghn2-spec B1) it contributes, one after
+ * the other. */
+enum ghn_emit_kind {
+    GHN_EMIT_CONV,
+    GHN_EMIT_SEP_CONV,
+    GHN_EMIT_DIL_CONV,
+    GHN_EMIT_BIAS,
+    GHN_EMIT_BN,
+    GHN_EMIT_LN,
+    GHN_EMIT_POS_ENC,
+    GHN_EMIT_MAX_POOL,
+    GHN_EMIT_AVG_POOL,
+    GHN_EMIT_GLOB_AVG,
+    GHN_EMIT_MSA,
+};
+
+struct ghn_emit {
+    enum ghn_emit_kind kind;
+    int param; /* index into ghn_arch.params of the tensor the primitive stands for; -1 for none */
+    int64_t kernel[2]; /* of a pool */
+};
+
 /* A node of the network. */
 struct ghn_arch_node {
     const char *name; /* unique */
@@ -81,8 +103,12 @@ struct ghn_arch_node {
     int n_params;
     const int *params; /* indices into ghn_arch.params, in the order of the op's parameter list;
                           shared ones repeat */
-    int64_t flops;     /* multiply-adds for one image */
-    bool on_path;      /* the output depends on it */
+    const char *const
+        *slots; /* what each is called within the node: "weight", "bias", "qkv.weight" ... */
+    int n_emits;
+    const struct ghn_emit *emits; /* its nodes of the GHN graph, as a chain */
+    int64_t flops;                /* multiply-adds for one image */
+    bool on_path;                 /* the output depends on it */
 };
 
 struct ghn_arch {

@@ -17,6 +17,7 @@ struct ghn_ints {
 /* conv2d: weight (out_channels, C / groups, kernel), bias (out_channels). (C, H, W) ->
  * (out_channels, H', W'). */
 struct ghn_conv2d_attrs {
+    int64_t in_channels; /* 0: whatever comes in; else checked against it */
     int64_t out_channels;
     int64_t kernel[2], stride[2], padding[2], dilation[2];
     int64_t groups;
@@ -25,6 +26,7 @@ struct ghn_conv2d_attrs {
 
 /* linear: weight (out_features, D), bias (out_features). (..., D) -> (..., out_features). */
 struct ghn_linear_attrs {
+    int64_t in_features; /* 0: whatever comes in; else checked against it */
     int64_t out_features;
     bool bias;
 };
@@ -32,6 +34,7 @@ struct ghn_linear_attrs {
 /* batch_norm2d: weight, bias (C). Shape kept; statistics over batch and space. Without
  * track_running_stats the batch's statistics serve in evaluation too. */
 struct ghn_batch_norm2d_attrs {
+    int64_t num_features; /* 0: whatever comes in; else checked against it */
     double eps, momentum;
     bool affine, track_running_stats;
 };
@@ -58,13 +61,13 @@ struct ghn_slope_attrs {
 
 /* prelu: weight (num_parameters), not predicted. */
 struct ghn_prelu_attrs {
-    int64_t num_parameters;
+    int64_t num_parameters; /* 1, or C */
     double init;
 };
 
 /* gelu: exact (erf), or the tanh approximation. */
 struct ghn_gelu_attrs {
-    bool tanh_approximation;
+    int64_t approximate; /* 0 "none", 1 "tanh" */
 };
 
 /* softmax over dim. */
@@ -76,7 +79,7 @@ struct ghn_softmax_attrs {
  * the batch ("batch"). */
 struct ghn_dropout_attrs {
     double p;
-    bool row_mode;
+    int64_t mode; /* stochastic_depth: 0 "batch", 1 "row" */
 };
 
 /* max_pool2d, avg_pool2d. stride 0 stands for the kernel. dilation: max_pool2d only;
@@ -137,7 +140,6 @@ struct ghn_concat_attrs {
 
 /* add, mul: two inputs of broadcastable shapes, or one input and a constant. */
 struct ghn_binary_attrs {
-    bool has_value;
     double value;
 };
 
