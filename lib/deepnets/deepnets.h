@@ -54,13 +54,25 @@ struct ghn_net {
 
 /* Decodes the genotype form: `root` is the request object, of which "genotype", "net", "input" and
  * "num_classes" are looked at and no others (the caller checks for unknown ones). `where` is the
- * path of root in errors. */
+ * path of root in errors.
+ *
+ * Of "net" only C (1 to 4096, even unless there is an msa, then at least 8) and n_cells (1 to 1024)
+ * must be given. The other defaults: ks 3 (odd, to 15), C_mult 2 (to 8), preproc true, stem_type 0,
+ * stem_pool false, norm "bn-track" (or "bnorm", or null for none), fc_layers 1 (or 2), fc_dim 256
+ * (to 65536), glob_avg true; "input" [3, 32, 32] (a square, to 4096), "num_classes" 10 (to 65536).
+ * A cell has 1 to GHN_MAX_STEPS steps. Errors name the field: MISSING_FIELD, UNKNOWN_FIELD,
+ * WRONG_TYPE, OUT_OF_RANGE, UNKNOWN_OP, and INVALID_GENOTYPE for fields that contradict each other.
+ */
 enum ghn_status ghn_net_from_json(const json_t *root, const char *where, struct ghn_net *ret,
                                   struct ghn_err *err) GHN_MUST_CHECK;
 
-/* The network as an architecture, parameters named as in ghn2-spec A7. Branches that lead nowhere
- * are part of it, off the path. GHN_INVALID_GENOTYPE if its output is unavailable (every branch
- * "none"), GHN_SHAPE_MISMATCH where the pieces do not fit. The caller frees with ghn_arch_free. */
+/* The network, of a genotype as ghn_net_from_json lets through, as an architecture, with parameters
+ * named as in ghn2-spec A7. Branches that lead nowhere are part of it, off the path; parameters of
+ * operations on a state that nothing computes belong to no node. Images up to 64 pixels get the
+ * stems that A6 gives for 32, larger ones those for 224; all other sizes follow from the actual
+ * maps. GHN_INVALID_GENOTYPE if the output is unavailable (every branch "none"), GHN_SHAPE_MISMATCH
+ * where the pieces do not fit (a map of odd size cannot be halved), GHN_TOO_LARGE. The caller frees
+ * with ghn_arch_free. */
 enum ghn_status ghn_net_to_arch(const struct ghn_net *net, const struct ghn_limits *limits,
                                 struct ghn_arch **ret, struct ghn_err *err) GHN_MUST_CHECK;
 
