@@ -56,7 +56,7 @@ static bool is_bare(const json_t *root, enum form *ret_form) {
 static enum ghn_status locate(const json_t *root, const struct ghn_request_options *options,
                               enum form *ret_form, const json_t **ret_value, const char **ret_where,
                               struct ghn_err *err) {
-    enum form form;
+    enum form form = FORM_ARCH;
     if (!json_is_object(root))
         return ghn_fail(err, GHN_WRONG_TYPE, NULL, "the request must be an object, found %s",
                         ghn_json_kind(root));
@@ -83,9 +83,9 @@ enum ghn_status ghn_graph_from_request(const json_t *root,
                                        struct ghn_err *err) {
     const struct ghn_limits *limits = options->limits ? options->limits : &ghn_limits_default;
     struct ghn_arch *arch = NULL;
-    enum form form;
-    const json_t *value;
-    const char *where;
+    enum form form = FORM_ARCH;
+    const json_t *value = NULL;
+    const char *where = "";
     enum ghn_status status = locate(root, options, &form, &value, &where, err);
     if (status != GHN_OK)
         return status;
