@@ -1,0 +1,2 @@
+from .errors import GhnError, TraceError
+from .tracing import trace

@@ -1,0 +1,31 @@
+"""trace: a torch.nn.Module as an architecture."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Sequence
+
+from torch import nn
+
+from . import arithmetic, attention, layers, shaping  # noqa: F401 (they register their handlers)
+from .capture import capture
+from .errors import TraceError
+from .lowering import lower
+
+
+def trace(module: nn.Module, input_shape: Sequence[int]) -> Dict[str, Any]:
+    """The architecture of a module in the form "ghn-arch/1", ready for json.dumps.
+
+    The module's forward function is followed once, in evaluation mode, with an input of
+    input_shape ((3, 224, 224): without the batch). Nothing is computed, so modules on the meta
+    device will do. The module is left as it was. Of several outputs the first counts.
+
+    Raises:
+        TraceError: something the module does cannot be expressed; it names the module, the
+            operation and what to do.
+    """
+    shape = tuple(int(d) for d in input_shape)
+    if not shape or min(shape) < 1:
+        raise TraceError(f"input_shape {list(shape)} must be positive sizes without the batch, "
+                         "like (3, 224, 224)")
+    graph, output = capture(module, shape)
+    return lower(module, graph, output, shape)
