@@ -1,2 +1,34 @@
+"""Predicted parameters for PyTorch models, from a ghnd server.
+
+    import ghn_client, torchvision
+
+    net = torchvision.models.resnet50()
+    print(ghn_client.Client("http://localhost:8080").predict(net, (3, 224, 224)))
+
+Architectures and plain arrays need no PyTorch:
+
+    arrays = ghn_client.Client(url).predict({"arch": arch}).parameters
+
+trace(module, input_shape) gives the architecture of a module without a server.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .client import Client, Prediction
 from .errors import GhnError, TraceError
-from .tracing import trace
+from .safetensors import parse_safetensors, read_safetensors, write_safetensors
+
+if TYPE_CHECKING:
+    from .tracing import trace
+
+__version__ = "0.1.0"
+__all__ = ["Client", "GhnError", "Prediction", "TraceError", "parse_safetensors",
+           "read_safetensors", "trace", "write_safetensors"]
+
+
+def __getattr__(name: str) -> Any:
+    """trace needs PyTorch, which is imported only when it is asked for."""
+    if name == "trace":
+        from .tracing import trace
+        return trace
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

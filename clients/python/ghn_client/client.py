@@ -1,0 +1,228 @@
+"""The client of a ghnd server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import socket
+import ssl
+import time
+import urllib.parse
+from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+
+import numpy as np
+
+from . import blocks
+from .errors import GhnError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+USER_AGENT = "ghn-client/0.1.0"
+
+
+class Prediction:
+    """What came of a prediction; print it for a list.
+
+    Attributes:
+        predicted: names of the tensors that the hypernetwork predicted.
+        not_predicted: name -> reason, for all others. Those among them that are in `initialised`
+            were filled by their layer's standard initialiser; the rest was left as it was.
+        initialised: names of the tensors that the server initialised instead.
+        parameters: name -> numpy array; None if they went into a module.
+        metadata: what the server says about the answer (the hypernetwork, its sha256, the seed).
+    """
+
+    def __init__(self, answer: blocks.Answer, others: Mapping[str, str],
+                 parameters: Optional[Dict[str, np.ndarray]]):
+        self.not_predicted: Dict[str, str] = {**others, **answer.not_predicted}
+        self.predicted: List[str] = [n for n in answer.blocks if n not in answer.not_predicted]
+        self.initialised: List[str] = [n for n in answer.blocks if n in answer.not_predicted]
+        self.parameters = parameters
+        self.metadata: Dict[str, str] = {
+            k: v for k, v in answer.metadata.items() if k not in ("tiles", "not_predicted")}
+        self.shapes: Dict[str, Tuple[int, ...]] = answer.shapes
+
+    def __str__(self) -> str:
+        elements = sum(int(np.prod(self.shapes[n])) for n in self.predicted)
+        lines = [f"{len(self.predicted)} tensors ({elements:,} parameters) predicted, "
+                 f"{len(self.not_predicted)} not"]
+        for reason in dict.fromkeys(self.not_predicted.values()):
+            lines.append(f"not predicted, because {reason}:")
+            for name in (n for n, r in self.not_predicted.items() if r == reason):
+                how = "initialised" if name in self.initialised else "left as it was"
+                lines.append(f"  {name} ({how})")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return f"<Prediction: {str(self).splitlines()[0]}>"
+
+
+class Client:
+    """A connection to a server, "http://localhost:8080".
+
+    Args:
+        url: where the server is.
+        token: sent as "Authorization: Bearer", if the server asks for one.
+        timeout: seconds without any progress after which a request fails.
+        max_wait: seconds in all that a request waits while the server is too busy (503).
+    """
+
+    def __init__(self, url: str, token: Optional[str] = None, timeout: float = 60.0,
+                 max_wait: float = 60.0):
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f"{url!r} is not the address of a server; it should look like "
+                             "http://localhost:8080")
+        self.url = url.rstrip("/")
+        self._parts = parts
+        self._token = token
+        self._timeout = timeout
+        self._max_wait = max_wait
+
+    # --- Requests ---
+
+    def predict(self, module_or_request: Union["nn.Module", Mapping[str, Any]],
+                input_shape: Optional[Sequence[int]] = None, model: Optional[str] = None,
+                dtype: str = "f32", predict_class_layers: bool = True) -> Prediction:
+        """Predicts the parameters of a network.
+
+        Args:
+            module_or_request: a torch.nn.Module, into which the parameters are loaded (all of
+                them or, after an error, none); or a request as the server takes it, a dict with
+                "arch", "genotype" or "graph" (or an architecture itself, as trace gives it).
+            input_shape: of the module's input, without the batch: (3, 224, 224).
+            model: the hypernetwork, one of models(); default: the server's first.
+            dtype: "f32", "f16" or "bf16": what the values are sent as.
+            predict_class_layers: False leaves the classifier as it is, for fine-tuning on other
+                classes.
+
+        Batch norm's running statistics are not predicted and stay as they are: a network is ready
+        to train, but to evaluate it as it is, give it statistics of its own first.
+        """
+        if isinstance(module_or_request, Mapping):
+            request = dict(module_or_request)
+            if str(request.get("format", "")).startswith("ghn-arch/"):
+                request = {"arch": request}
+            module = None
+        else:
+            from .loading import check_loadable
+            from .tracing import trace
+            module = module_or_request
+            if input_shape is None:
+                raise ValueError("input_shape is missing: the shape of the module's input without "
+                                 "the batch, like (3, 224, 224)")
+            check_loadable(module)
+            request = {"arch": trace(module, input_shape)}
+        request.setdefault("dtype", dtype)
+        request.setdefault("predict_class_layers", predict_class_layers)
+        if model is not None:
+            request["model"] = model
+        answer = blocks.Answer(self._request("POST", "/predict", request, blocks.MEDIA_TYPE))
+        if module is None:
+            tensors = {name: answer.tensor(name) for name in answer.blocks}
+            return Prediction(answer, {}, tensors)
+        from .loading import load
+        load(module, answer)
+        unused = request["arch"].get("unused_parameters", {})
+        return Prediction(answer, {n: "the output does not depend on it" for n in unused}, None)
+
+    def models(self) -> List[Dict[str, Any]]:
+        """The hypernetworks that the server has."""
+        answer = self._json("GET", "/models")
+        return answer["models"] if isinstance(answer, dict) and "models" in answer else answer
+
+    def health(self) -> Dict[str, Any]:
+        """What the server says of its health; an error if it is not well."""
+        return self._json("GET", "/healthz")
+
+    # --- HTTP ---
+
+    def _json(self, method: str, path: str) -> Any:
+        body = self._request(method, path, None, "application/json")
+        try:
+            return json.loads(body)
+        except ValueError:
+            raise GhnError(f"{self.url}{path} answered with something that is not JSON; is it a "
+                           "ghnd server?", "invalid_answer") from None
+
+    def _request(self, method: str, path: str, body: Optional[Any], accept: str) -> bytes:
+        """The body of a successful answer. Waits and tries again while the server is busy."""
+        data = None if body is None else json.dumps(body, allow_nan=False).encode()
+        waited = 0.0
+        attempt = 0
+        while True:
+            status, headers, answer = self._once(method, path, data, accept)
+            if status < 300:
+                return answer
+            error = _error(status, answer)
+            if status != 503:
+                raise error
+            pause = _pause(headers.get("Retry-After"), attempt)
+            if waited + pause > self._max_wait:
+                raise error
+            time.sleep(pause)
+            waited += pause
+            attempt += 1
+
+    def _once(self, method: str, path: str, data: Optional[bytes],
+              accept: str) -> Tuple[int, http.client.HTTPMessage, bytes]:
+        headers = {"Accept": accept, "User-Agent": USER_AGENT}
+        if data is not None:
+            headers["Content-Type"] = "application/json"
+        if self._token:
+            headers["Authorization"] = f"Bearer {self._token}"
+        kind = http.client.HTTPSConnection if self._parts.scheme == "https" \
+            else http.client.HTTPConnection
+        connection = kind(self._parts.hostname, self._parts.port, timeout=self._timeout)
+        try:
+            try:
+                connection.request(method, self._parts.path.rstrip("/") + path, data, headers)
+            except (BrokenPipeError, ConnectionResetError):
+                if connection.sock is None:
+                    raise
+                # The server may have refused before it had read everything: hear what it says.
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise GhnError(self._explain(error), "connection") from error
+        finally:
+            connection.close()
+
+    def _explain(self, error: Exception) -> str:
+        """What went wrong on the way to the server, and what to do."""
+        if isinstance(error, ConnectionRefusedError):
+            return (f"no server listens at {self.url}; start one (ghnd --listen "
+                    f"{self._parts.hostname}:{self._parts.port or 80}) or check the address")
+        if isinstance(error, socket.gaierror):
+            return f"there is no host {self._parts.hostname!r}; check the address {self.url}"
+        if isinstance(error, socket.timeout):
+            return (f"{self.url} did not answer within {self._timeout:g} seconds; a larger timeout "
+                    "may help")
+        if isinstance(error, ssl.SSLError):
+            return (f"no secure connection to {self.url}: {error}; use http:// if the server has "
+                    "no certificate")
+        if isinstance(error, http.client.IncompleteRead):
+            return f"the answer of {self.url} broke off; try again"
+        return f"no answer from {self.url}: {error or type(error).__name__}"
+
+
+def _error(status: int, body: bytes) -> GhnError:
+    """The error of an answer: application/problem+json, or whatever else there is."""
+    try:
+        problem = json.loads(body)
+        detail = problem.get("detail") or problem.get("title") or f"HTTP status {status}"
+        return GhnError(str(detail), str(problem.get("code", "error")), problem.get("where") or None,
+                        status)
+    except (ValueError, AttributeError):
+        reason = http.client.responses.get(status, "unknown status")
+        return GhnError(f"the server answered {status} ({reason})", "error", None, status)
+
+
+def _pause(retry_after: Optional[str], attempt: int) -> float:
+    """Seconds until the next attempt: what the server asks for, or longer and longer ones."""
+    try:
+        return max(0.0, float(retry_after or ""))
+    except ValueError:
+        return min(8.0, 0.25 * 2 ** attempt) * (0.75 + 0.5 * random.random())

@@ -1,0 +1,441 @@
+"""The client against a server that says what a test wants it to say: loading, errors, retries."""
+import http.server
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+import support
+
+import numpy as np  # noqa: E402
+
+import ghn_client  # noqa: E402
+from ghn_client import Client, GhnError  # noqa: E402
+
+try:
+    import torch
+    from torch import nn
+except ImportError:
+    torch = None
+
+BLOCKS = "application/vnd.ghn.blocks"
+
+
+def container(tensors, metadata=None):
+    """Bytes of a safetensors file; an array of uint16 stands for bfloat16."""
+    names = {"float32": "F32", "float16": "F16", "uint16": "BF16", "float64": "F64"}
+    header, data = {}, b""
+    if metadata is not None:
+        header["__metadata__"] = metadata
+    for name, array in tensors.items():
+        header[name] = {"dtype": names[array.dtype.name], "shape": list(array.shape),
+                        "data_offsets": [len(data), len(data) + array.nbytes]}
+        data += array.tobytes()
+    text = json.dumps(header).encode()
+    text += b" " * (-(8 + len(text)) % 64)
+    return struct.pack("<Q", len(text)) + text + data
+
+
+def answer(tensors, tiles=None, not_predicted=None):
+    """Bytes of an answer of blocks."""
+    metadata = {"format": "ghn-blocks/1", "tiles": json.dumps(tiles or {}),
+                "hypernetwork": "GHN-2"}
+    if not_predicted:
+        metadata["not_predicted"] = json.dumps(not_predicted)
+    return container(tensors, metadata)
+
+
+class Server:
+    """A server on a free port that gives `replies`, one after the other: (status, headers, body).
+    The last repeats. Keeps what it was asked in `requests`."""
+
+    def __init__(self, *replies):
+        self.replies = list(replies)
+        self.requests = []
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def reply(self):
+                body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+                server.requests.append((self.command, self.path, dict(self.headers),
+                                        json.loads(body) if body else None))
+                status, headers, content = server.replies[0]
+                if len(server.replies) > 1:
+                    server.replies.pop(0)
+                self.send_response(status)
+                for name, value in headers.items():
+                    self.send_header(name, value)
+                if "Content-Length" not in headers:
+                    self.send_header("Content-Length", str(len(content)))
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = reply
+
+            def log_message(self, *args):
+                pass
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        self.http.shutdown()
+        self.http.server_close()
+
+
+def problem(status, code, detail, where="", **headers):
+    body = json.dumps({"type": f"urn:ghnd:error:{code}", "title": "t", "status": status,
+                       "detail": detail, "code": code, "where": where}).encode()
+    return status, {"Content-Type": "application/problem+json", **headers}, body
+
+
+class Requests(unittest.TestCase):
+    """Requests as dicts, for which no PyTorch is needed."""
+
+    def test_tiling(self):
+        block = np.arange(6, dtype=np.float32).reshape(2, 3)
+        with Server((200, {}, answer({"w": block, "b": block[0].copy()}, {"w": [5, 4]},
+                                     {"b": "of a reason"}))) as server:
+            result = Client(server.url, token="secret").predict({"arch": {"format": "x"}},
+                                                                model="m", dtype="bf16")
+        expected = [[block[i % 2, j % 3] for j in range(4)] for i in range(5)]
+        np.testing.assert_array_equal(result.parameters["w"], expected)
+        np.testing.assert_array_equal(result.parameters["b"], block[0])
+        self.assertEqual(result.predicted, ["w"])
+        self.assertEqual(result.initialised, ["b"])
+        self.assertEqual(result.not_predicted, {"b": "of a reason"})
+        self.assertEqual(result.metadata["hypernetwork"], "GHN-2")
+        method, path, headers, body = server.requests[0]
+        self.assertEqual((method, path), ("POST", "/predict"))
+        self.assertEqual(headers["Accept"], BLOCKS)
+        self.assertEqual(headers["Authorization"], "Bearer secret")
+        self.assertEqual(body, {"arch": {"format": "x"}, "dtype": "bf16", "model": "m",
+                                "predict_class_layers": True})
+
+    def test_bare_architecture(self):
+        with Server((200, {}, answer({}))) as server:
+            Client(server.url + "/").predict({"format": "ghn-arch/1", "nodes": []})
+        self.assertEqual(server.requests[0][3]["arch"], {"format": "ghn-arch/1", "nodes": []})
+
+    def test_half_precisions(self):
+        values = np.array([1.0, -2.5, 3.140625], np.float32)
+        for array in (values.astype(np.float16), (values.view(np.uint32) >> 16).astype(np.uint16)):
+            with Server((200, {}, answer({"w": array}))) as server:
+                result = Client(server.url).predict({"graph": {}})
+            np.testing.assert_array_equal(result.parameters["w"].astype(np.float32), values)
+
+    def test_models_and_health(self):
+        with Server((200, {}, b'{"models": [{"id": "a"}]}'), (200, {}, b'{"status": "ok"}')) as s:
+            self.assertEqual(Client(s.url).models(), [{"id": "a"}])
+            self.assertEqual(Client(s.url).health(), {"status": "ok"})
+            self.assertEqual([r[1] for r in s.requests], ["/models", "/healthz"])
+
+    def test_prefix_of_the_url(self):
+        with Server((200, {}, b"{}")) as server:
+            Client(server.url + "/ghn/").health()
+        self.assertEqual(server.requests[0][1], "/ghn/healthz")
+
+
+class Errors(unittest.TestCase):
+    def test_problem(self):
+        with Server(problem(422, "unknown_op", "there is no operation \"foo\"",
+                            "arch.nodes[3].op")) as server:
+            with self.assertRaises(GhnError) as caught:
+                Client(server.url).predict({"arch": {}})
+        error = caught.exception
+        self.assertEqual((error.status, error.code, error.where),
+                         (422, "unknown_op", "arch.nodes[3].op"))
+        self.assertIn("arch.nodes[3].op: there is no operation \"foo\"", str(error))
+        self.assertEqual(len(server.requests), 1)
+
+    def test_other_error_pages(self):
+        for body in (b"<html>", b"[]", b"\xff", b""):
+            with Server((502, {}, body)) as server, self.assertRaises(GhnError) as caught:
+                Client(server.url).health()
+            self.assertEqual(caught.exception.status, 502)
+            self.assertIn("Bad Gateway", str(caught.exception))
+
+    def test_busy_then_answer(self):
+        busy = problem(503, "queue_full", "too many", **{"Retry-After": "0"})
+        with Server(busy, busy, (200, {}, answer({}))) as server:
+            Client(server.url).predict({"arch": {}})
+        self.assertEqual(len(server.requests), 3)
+
+    def test_busy_for_longer_than_the_client_waits(self):
+        busy = problem(503, "queue_full", "too many", **{"Retry-After": "3600"})
+        start = time.monotonic()
+        with Server(busy) as server, self.assertRaises(GhnError) as caught:
+            Client(server.url).predict({"arch": {}})
+        self.assertEqual(caught.exception.code, "queue_full")
+        self.assertEqual(len(server.requests), 1)
+        self.assertLess(time.monotonic() - start, 30)
+
+    def test_busy_without_advice(self):
+        with Server(problem(503, "not_ready", "no")) as server, self.assertRaises(GhnError):
+            Client(server.url, max_wait=1).health()
+        self.assertGreater(len(server.requests), 1)
+
+    def test_nobody_listens(self):
+        with Server((200, {}, b"")) as server:
+            url = server.url
+        with self.assertRaisesRegex(GhnError, "no server listens at .*ghnd --listen") as caught:
+            Client(url).health()
+        self.assertEqual(caught.exception.code, "connection")
+
+    def test_unknown_host(self):
+        with self.assertRaisesRegex(GhnError, "no host|no answer"):
+            Client("http://host.invalid:80", timeout=20).health()
+
+    def test_no_progress(self):
+        with Server((200, {"Content-Length": "100"}, b"x")) as server, \
+                self.assertRaisesRegex(GhnError, "within 0.3 seconds|broke off"):
+            Client(server.url, timeout=0.3).health()
+
+    def test_answer_that_breaks_off(self):
+        with Server((200, {"Content-Length": "100", "Connection": "close"}, b"x")) as server, \
+                self.assertRaisesRegex(GhnError, "broke off"):
+            Client(server.url, timeout=20).health()
+
+    def test_bad_addresses(self):
+        for url in ("localhost:8080", "ftp://x", "", "http://"):
+            with self.assertRaisesRegex(ValueError, "http://localhost:8080"):
+                Client(url)
+
+    def test_malformed_answers(self):
+        good = answer({"w": np.zeros((2, 2), np.float32)}, {"w": [3, 3]})
+        bad = [b"", b"1234567", good[:-1], good + b"\0", struct.pack("<Q", 1 << 60) + good[8:],
+               container({"w": np.zeros(2, np.float32)}, {"format": "other"}),
+               container({"w": np.zeros(2, np.float32)}),
+               answer({"w": np.zeros(2, np.float32)}, {"w": [2, 2]}),
+               answer({"w": np.zeros(2, np.float32)}, {"w": [-1]}),
+               answer({"w": np.zeros(2, np.float32)}, {"v": [2]}),
+               answer({"w": np.zeros(2, np.float32)}, [1]),
+               good.replace(b"F32", b"F99"), good.replace(b'"__meta', b'"__met"')]
+        for body in bad:
+            with Server((200, {}, body)) as server, self.assertRaises(GhnError) as caught:
+                Client(server.url).predict({"arch": {}})
+            self.assertEqual(caught.exception.code, "invalid_answer", body[:80])
+
+
+class Safetensors(unittest.TestCase):
+    def test_round_trip(self):
+        arrays = {"a": np.arange(6, dtype=np.float16).reshape(2, 3), "b": np.float64(2.0).reshape(()),
+                  "c": np.zeros((0, 4), np.float32), "d": np.array([True]), "e": np.arange(3)}
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "x.safetensors")
+            ghn_client.write_safetensors(path, arrays, {"k": "v"})
+            read, metadata = ghn_client.read_safetensors(path)
+        self.assertEqual(metadata, {"k": "v"})
+        self.assertEqual(set(read), set(arrays))
+        for name, array in arrays.items():
+            self.assertEqual((read[name].dtype, read[name].shape), (array.dtype, array.shape))
+            np.testing.assert_array_equal(read[name], array)
+
+    def test_overlaps_and_holes(self):
+        for begins in ((0, 0), (0, 8), (4, 8)):
+            header = {n: {"dtype": "F32", "shape": [1], "data_offsets": [b, b + 4]}
+                      for n, b in zip("ab", begins)}
+            text = json.dumps(header).encode()
+            with self.assertRaises(GhnError):
+                ghn_client.parse_safetensors(struct.pack("<Q", len(text)) + text + bytes(12))
+
+
+@unittest.skipIf(torch is None, "needs PyTorch")
+class Modules(unittest.TestCase):
+    """Loading answers into a module."""
+
+    def net(self):
+        torch.manual_seed(1)
+        return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(),
+                             nn.Linear(16, 2))
+
+    def blocks(self, net):
+        """A small block for every parameter, whose tiling is what should be loaded."""
+        rng = np.random.default_rng(0)
+        tensors, tiles = {}, {}
+        for name, p in net.named_parameters():
+            shape = tuple(min(d, 3) for d in p.shape)
+            tensors[name] = rng.standard_normal(shape).astype(np.float32)
+            if shape != tuple(p.shape):
+                tiles[name] = list(p.shape)
+        return tensors, tiles
+
+    def assert_loaded(self, net, tensors, but=()):
+        for name, p in net.named_parameters():
+            if name in but:
+                continue
+            index = np.ix_(*(np.arange(n) % b for n, b in zip(p.shape, tensors[name].shape)))
+            expected = torch.from_numpy(tensors[name][index]).to(p.dtype)
+            self.assertTrue(torch.equal(p.detach(), expected), name)
+
+    def test_in_place(self):
+        net = self.net()
+        net[1].running_mean.fill_(0.5)
+        places = [p.data_ptr() for p in net.parameters()]
+        tensors, tiles = self.blocks(net)
+        with Server((200, {}, answer(tensors, tiles))) as server:
+            result = Client(server.url).predict(net, (3, 4, 4))
+        self.assert_loaded(net, tensors)
+        self.assertEqual([p.data_ptr() for p in net.parameters()], places)
+        self.assertTrue(all(p.requires_grad for p in net.parameters()))
+        self.assertEqual(float(net[1].running_mean[0]), 0.5)
+        self.assertEqual(set(result.predicted), set(tensors))
+        self.assertEqual(result.not_predicted, {})
+        self.assertIsNone(result.parameters)
+        self.assertEqual(server.requests[0][3]["arch"]["input"]["shape"], [3, 4, 4])
+
+    def test_other_precisions(self):
+        for dtype in (torch.float64, torch.float16, torch.bfloat16):
+            net = self.net().to(dtype)
+            tensors, tiles = self.blocks(net)
+            with Server((200, {}, answer(tensors, tiles))) as server:
+                Client(server.url).predict(net, (3, 4, 4))
+            self.assert_loaded(net, tensors)
+
+    def test_omitted_and_initialised(self):
+        net = self.net()
+        before = {n: p.detach().clone() for n, p in net.named_parameters()}
+        tensors, tiles = self.blocks(net)
+        for name in ("3.weight", "3.bias"):
+            del tensors[name]
+            tiles.pop(name, None)
+        reasons = {"3.weight": "class layers were not asked for",
+                   "3.bias": "class layers were not asked for", "1.bias": "of its type"}
+        with Server((200, {}, answer(tensors, tiles, reasons))) as server:
+            result = Client(server.url).predict(net, (3, 4, 4), predict_class_layers=False)
+        self.assertIs(server.requests[0][3]["predict_class_layers"], False)
+        self.assert_loaded(net, tensors, ("3.weight", "3.bias"))
+        for name in ("3.weight", "3.bias"):
+            self.assertTrue(torch.equal(dict(net.named_parameters())[name], before[name]))
+        self.assertEqual(result.not_predicted, reasons)
+        self.assertEqual(result.initialised, ["1.bias"])
+        text = str(result)
+        self.assertIn("1.bias (initialised)", text)
+        self.assertIn("3.bias (left as it was)", text)
+        self.assertIn("because class layers were not asked for:", text)
+
+    def test_parameters_off_the_path(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)
+
+            def forward(self, x):
+                return self.a(x)
+        net = Net()
+        tensors, tiles = self.blocks(net)
+        kept = {n: v for n, v in tensors.items() if n.startswith("a")}
+        reasons = {"b.weight": "off the path", "b.bias": "off the path"}
+        with Server((200, {}, answer(kept, {}, reasons))) as server:
+            result = Client(server.url).predict(net, (2,))
+        self.assertEqual(server.requests[0][3]["arch"]["unused_parameters"],
+                         {"b.weight": [2, 2], "b.bias": [2]})
+        self.assertEqual(result.not_predicted, reasons)
+
+    def test_shared_parameters(self):
+        net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
+        net[2].weight = net[0].weight
+        tensors, _ = self.blocks(net)
+        with Server((200, {}, answer(tensors))) as server:
+            Client(server.url).predict(net, (2,))
+        self.assert_loaded(net, tensors)
+        self.assertIs(net[2].weight, net[0].weight)
+
+    def test_untouched_after_any_error(self):
+        net = self.net()
+        before = {n: p.detach().clone() for n, p in net.state_dict().items()}
+        tensors, tiles = self.blocks(net)
+        first, last = "0.weight", "3.bias"
+
+        def changed(name, value, new_tiles=None):
+            return answer({**tensors, name: value}, {**tiles, **(new_tiles or {})})
+        nan = tensors[last].copy()
+        nan.flat[0] = np.nan
+        bad = [changed(last, np.zeros(7, np.float32)), changed("4.weight", np.zeros(2, np.float32)),
+               changed(first, tensors[first], {first: [4, 3, 3, 4]}), changed(last, nan),
+               answer({k: v for k, v in tensors.items() if k != last},
+                      {k: v for k, v in tiles.items() if k != last}),
+               answer(tensors, tiles)[:-4]]
+        for body in bad:
+            with Server((200, {}, body)) as server, self.assertRaises(GhnError):
+                Client(server.url).predict(net, (3, 4, 4))
+            for name, value in net.state_dict().items():
+                self.assertTrue(torch.equal(value, before[name]), name)
+
+    def test_errors_before_any_request(self):
+        with Server((200, {}, b"")) as server:
+            client = Client(server.url)
+            with self.assertRaisesRegex(ValueError, "meta device"):
+                client.predict(nn.Linear(2, 2, device="meta"), (2,))
+            with self.assertRaisesRegex(ValueError, "run the module once"):
+                client.predict(nn.LazyLinear(2), (2,))
+            with self.assertRaisesRegex(ValueError, "input_shape"):
+                client.predict(nn.Linear(2, 2))
+            with self.assertRaises(ghn_client.TraceError):
+                client.predict(nn.LSTM(2, 2), (3, 2))
+            self.assertEqual(server.requests, [])
+
+
+class Command(unittest.TestCase):
+    """python -m ghn_client."""
+
+    def run_command(self, *arguments):
+        return subprocess.run([sys.executable, "-W", "ignore", "-m", "ghn_client", *arguments],
+                              cwd=support.ROOT / "clients" / "python", capture_output=True,
+                              text=True, timeout=120, check=False)
+
+    @unittest.skipIf(torch is None, "needs PyTorch")
+    def test_trace(self):
+        done = self.run_command("trace", "torch.nn:Linear", "--input", "5", "--set",
+                                "in_features=5", "--set", "out_features=2", "--set", "bias=false")
+        self.assertEqual(done.stderr, "")
+        self.assertEqual(json.loads(done.stdout), {"arch": {
+            "format": "ghn-arch/1", "name": "Linear", "input": {"name": "input", "shape": [5]},
+            "nodes": [{"name": "linear", "op": "linear", "inputs": ["input"],
+                       "attrs": {"out_features": 2, "bias": False},
+                       "params": {"weight": "weight"}}], "output": "linear"}})
+
+    @unittest.skipIf(torch is None, "needs PyTorch")
+    def test_errors(self):
+        for arguments, words in ((("torch.nn:Nothing",), "Nothing"), (("nowhere:x",), "nowhere"),
+                                 (("resnet50",), "package.module:callable"),
+                                 (("torch.nn:Softplus", "--input", "4"), "softplus")):
+            done = self.run_command("trace", *arguments)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn(words, done.stderr)
+            self.assertNotIn("Traceback", done.stderr)
+        self.assertEqual(self.run_command("trace", "x:y", "--input", "a").returncode, 2)
+
+    def test_predict(self):
+        with tempfile.TemporaryDirectory() as folder, \
+                Server((200, {}, answer({"w": np.ones(2, np.float32)}))) as server:
+            request, result = os.path.join(folder, "r.json"), os.path.join(folder, "r.safetensors")
+            with open(request, "w", encoding="utf-8") as file:
+                json.dump({"arch": {}}, file)
+            done = self.run_command("predict", request, "--url", server.url, "-o", result)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            np.testing.assert_array_equal(ghn_client.read_safetensors(result)[0]["w"], [1, 1])
+
+
+class Packaging(unittest.TestCase):
+    def test_import_needs_no_pytorch(self):
+        code = ("import sys; sys.modules['torch'] = None; import ghn_client; "
+                "ghn_client.Client('http://localhost')")
+        subprocess.run([sys.executable, "-c", code], cwd=support.ROOT / "clients" / "python",
+                       check=True, timeout=60)
+
+
+if __name__ == "__main__":
+    unittest.main()
