@@ -35,7 +35,7 @@ enum ghn_status ghn_dtype_parse(const char *name, enum ghn_dtype *ret,
  * both are f32 and equal. NaN stays NaN; what is too large for f16 becomes infinite. */
 void ghn_dtype_from_f32(enum ghn_dtype dtype, void *dst, const float *src, size_t n);
 
-/* n values of any type but f32 to f32. */
+/* n values of any type to f32. */
 void ghn_dtype_to_f32(enum ghn_dtype dtype, float *dst, const void *src, size_t n);
 
 #endif

@@ -5,7 +5,8 @@
 #include "base/checked.h"
 
 bool ghn_shape_numel(const struct ghn_shape *shape, int64_t *ret) {
-    /* The product of the dimensions that are not 0 is formed first: a 0 must not hide an overflow. */
+    /* The product of the dimensions that are not 0 is formed first: a 0 must not hide an overflow.
+     */
     int64_t n = 1;
     bool empty = false;
     for (int i = 0; i < shape->ndim; i++) {
@@ -32,8 +33,8 @@ bool ghn_shape_equal(const struct ghn_shape *a, const struct ghn_shape *b) {
 char *ghn_shape_text(const struct ghn_shape *shape, char *buf, size_t n) {
     size_t used = (size_t)snprintf(buf, n, "[");
     for (int i = 0; i < shape->ndim && used < n; i++)
-        used += (size_t)snprintf(buf + used, n - used, i ? ", %lld" : "%lld",
-                                 (long long)shape->dim[i]);
+        used +=
+            (size_t)snprintf(buf + used, n - used, i ? ", %lld" : "%lld", (long long)shape->dim[i]);
     if (used < n)
         (void)snprintf(buf + used, n - used, "]");
     return buf;
