@@ -430,6 +430,7 @@ class Refusals(unittest.TestCase):
     def test_unregistered_modules(self):
         hidden = [conv()]
         self.refuse(lambda self, x: hidden[0](x), "not registered")
+        self.assertEqual(ops(trace(Net(lambda self, x: nn.ReLU()(x)), SHAPE)), ["relu"])
 
     def test_broadcasting_the_batch_away(self):
         self.refuse(lambda self, x: x + self.a(x).mean((1, 2, 3)), "batch|larger", a=conv(),

@@ -150,3 +150,11 @@ def amax(context: Context, input: Operand, dim: Any = (), keepdim: bool = False)
     kernel = list(x.shape[1:])
     y = context.emit("max_pool2d", [x], (x.shape[0], 1, 1), kernel=kernel, stride=kernel)
     return y if keepdim else context.emit("flatten", [y])
+
+
+@operation("matmul", "mm", "bmm", "einsum", "baddbmm", "scaled_dot_product_attention")
+def product(context: Context, *args: Any, **kwargs: Any) -> Value:
+    """Those of an attention that was recognised never come here."""
+    raise context.fail("matrix products can be expressed only as layers with weights (nn.Linear) "
+                       "and within plain self-attention: softmax(q k^T * scale) v, heads one after "
+                       "the other, no mask, no bias")

@@ -181,6 +181,8 @@ class _Tracer(fx.Tracer):
         try:
             self.path = self.path_of_module(m)
         except NameError:
+            if not any(True for _ in m.parameters()):
+                return forward(*args, **kwargs)  # nn.Softmax(-1)(x), made on the spot
             raise TraceError(f"it calls a {type(m).__name__} that is not registered as its "
                              "submodule; keep modules in attributes, nn.ModuleList or "
                              "nn.ModuleDict", outer, None, _user_line()) from None

@@ -19,6 +19,7 @@ from .capture import BATCH, target_name
 from .errors import TraceError
 from .graph import Builder, Unusable, Value
 from .modules import leaf_kind
+from .recognition import Attention, find_attention
 
 
 @dataclass(frozen=True)
@@ -212,13 +213,25 @@ def _call(context: Context, node: fx.Node, env: Dict[fx.Node, Any]) -> Any:
     return handler(context, *args, **kwargs)
 
 
-def _needed(graph: fx.Graph, output: fx.Node) -> List[fx.Node]:
-    """The recorded operations that the output depends on, in order."""
+def _needed(graph: fx.Graph, output: fx.Node,
+            attentions: Dict[fx.Node, Attention]) -> List[fx.Node]:
+    """The recorded operations that the output depends on, in order; not those within attentions."""
     alive = {output}
     for node in reversed(graph.nodes):
         if node in alive:
-            alive.update(node.all_input_nodes)
+            alive.update(attentions[node].sources if node in attentions else node.all_input_nodes)
     return [n for n in graph.nodes if n in alive]
+
+
+def _attend(context: Context, attention: Attention, sources: Sequence[Any]) -> Value:
+    """An attention that was recognised."""
+    values = [context.value(x) for x in sources]
+    packed = values[0]
+    if len(values) == 3:
+        *lead, width = packed.shape
+        packed = context.emit("concat", values, (*lead, 3 * width), dim=len(lead) + 1)
+    return context.emit("attention", [packed], num_heads=attention.num_heads,
+                        scale=attention.scale or 0)
 
 
 def lower(module: nn.Module, graph: fx.Graph, output: fx.Node,
@@ -228,9 +241,13 @@ def lower(module: nn.Module, graph: fx.Graph, output: fx.Node,
     builder = Builder(input_shape, {n.rpartition(".")[0] for n in names if "." in n})
     context = Context(module, builder, output)
     env: Dict[fx.Node, Any] = {}
-    for node in _needed(graph, output):
+    attentions = find_attention(graph)
+    for node in _needed(graph, output, attentions):
         context.node = node
-        if node.op == "placeholder":
+        if node in attentions:
+            env[node] = _attend(context, attentions[node],
+                                [env[n] for n in attentions[node].sources])
+        elif node.op == "placeholder":
             env[node] = builder.input
         elif node.op == "get_attr":
             key = node.meta.get("parameter")

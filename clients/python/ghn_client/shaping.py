@@ -96,8 +96,9 @@ def permuted(context: Context, input: Operand, attribute_name: Optional[str] = N
     if not x.batched:
         return context.emit("permute", [x], dims=[0] + [d + 1 for d in dims])
     if dims[0] != 0:
-        raise context.fail("it moves the batch from the first dimension (sequence modules need "
-                           "batch_first=True)")
+        raise context.fail("it moves the batch from the first dimension; sequence modules need "
+                           "batch_first=True, and attention is recognised only where it is plain "
+                           "(heads one after the other, no mask)")
     return context.emit("permute", [x], dims=dims)
 
 
