@@ -21,7 +21,7 @@
 /* Budgets; a network beyond one is refused with GHN_TOO_LARGE before anything of its size is
  * allocated. */
 struct ghn_limits {
-    int max_nodes;       /* nodes of an arch */
+    int max_nodes;       /* nodes of an arch; also the parameters that none of them uses */
     int max_graph_nodes; /* nodes of a GHN graph (the virtual edges take the square of it in bytes,
                             twice) */
     int max_edges;       /* one-hop edges */

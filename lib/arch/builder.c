@@ -189,6 +189,11 @@ void ghn_arch_builder_unused(struct ghn_arch_builder *builder, const char *name,
                              const struct ghn_shape *shape) {
     if (!builder || builder->err.status != GHN_OK)
         return;
+    if (builder->n_unused++ >= builder->limits.max_nodes) {
+        (void)ghn_fail(&builder->err, GHN_TOO_LARGE, name, "more than %d unused parameters",
+                       builder->limits.max_nodes);
+        return;
+    }
     struct ghn_arena *arena = &builder->arch->arena;
     struct ghn_unused_param *param = ghn_arena_alloc(arena, sizeof(*param));
     if (param)

@@ -43,6 +43,7 @@ struct ghn_arch_builder {
     struct ghn_names names;
     int64_t n_edges;
     struct ghn_unused_param *unused, **unused_end;
+    int n_unused;
     struct ghn_err err;
 };
 

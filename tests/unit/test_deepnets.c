@@ -402,8 +402,10 @@ static void budgets_hold(void **state) {
     limits.max_params = 1000;
     err = (struct ghn_err)GHN_ERR_INIT;
     assert_int_equal(ghn_net_to_arch(&net, &limits, &arch, &err), GHN_TOO_LARGE);
-    /* The deepest network of the widest cells, almost all of it parameters that no node uses. */
+    /* The deepest network of the widest cells, small but for parameters that no node uses. */
     net.n_cells = 1024;
+    net.C = 8;
+    net.C_mult = 1;
     net.normal.n_steps = net.reduce.n_steps = GHN_MAX_STEPS;
     for (int i = 0; i < 2 * GHN_MAX_STEPS; i++) {
         net.normal.op[i] = net.reduce.op[i] = i < 2 ? GHN_CELL_NONE : GHN_CELL_MSA;
@@ -412,6 +414,7 @@ static void budgets_hold(void **state) {
     net.normal.concat[0] = net.reduce.concat[0] = 0;
     err = (struct ghn_err)GHN_ERR_INIT;
     assert_int_equal(ghn_net_to_arch(&net, &ghn_limits_default, &arch, &err), GHN_TOO_LARGE);
+    assert_non_null(strstr(err.message, "unused parameters"));
     assert_null(arch);
 }
 
