@@ -3,7 +3,10 @@ build, the golden cases."""
 import json
 import os
 import pathlib
+import subprocess
 import sys
+import tempfile
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -60,3 +63,88 @@ def golden_cases(folder):
         raise unittest.SkipTest(f"no golden data in {GOLDEN / folder} (GHN_GOLDEN names another)")
     for path in paths:
         yield path, json.loads(path.read_text())
+
+
+# --- The programs that are being tested ---
+
+BUILD = pathlib.Path(os.environ.get("GHN_BUILD") or ROOT / "build")
+
+
+def program(path):
+    """A program of the build folder; skips the caller where it is not built."""
+    found = BUILD / path
+    if not found.is_file():
+        raise unittest.SkipTest(f"{path} is not in {BUILD} (GHN_BUILD names another folder)")
+    return str(found)
+
+
+def graph_of(arch):
+    """The hypernetwork's graph of an architecture: {"nodes": [...], "edges": [[u, v], ...]}."""
+    done = subprocess.run([program("clients/ghn/ghn"), "graph", "-", "--json"],
+                          input=json.dumps(arch), capture_output=True, text=True, timeout=300,
+                          check=False)
+    if done.returncode:
+        raise AssertionError(f"ghn graph: {done.stderr}")
+    graph = json.loads(done.stdout)
+    return graph.get("graph", graph)
+
+
+def distances(graph, cutoff):
+    """(count, sum) of the distances from 1 to cutoff between the nodes of a graph."""
+    after = [[] for _ in graph["nodes"]]
+    for u, v in graph["edges"]:
+        after[u].append(v)
+    count = total = 0
+    for start in range(len(after)):
+        seen, level = {start}, [start]
+        for distance in range(1, cutoff + 1):
+            level = list({v for u in level for v in after[u]} - seen)
+            seen.update(level)
+            count += len(level)
+            total += distance * len(level)
+    return count, total
+
+
+class Daemon:
+    """A ghnd on a free port, with the given checkpoints; a context manager."""
+
+    def __init__(self, *checkpoints):
+        self.checkpoints = [str(c) for c in checkpoints]
+        for checkpoint in self.checkpoints:
+            if not os.path.exists(checkpoint):
+                raise unittest.SkipTest(f"there is no {checkpoint}")
+        self.binary = program("daemon/ghnd")
+
+    def __enter__(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.log_path = os.path.join(self.folder.name, "log")
+        port_file = os.path.join(self.folder.name, "port")
+        arguments = [a for c in self.checkpoints for a in ("--checkpoint", c)]
+        with open(self.log_path, "wb") as log:
+            self.process = subprocess.Popen(
+                [self.binary, "--listen", "127.0.0.1:0", "--port-file", port_file, "--state-dir",
+                 self.folder.name, "--log-level", "warning", *arguments], stderr=log)
+        end = time.monotonic() + 120
+        while not os.path.exists(port_file):
+            if self.process.poll() is not None or time.monotonic() > end:
+                text = self.log()
+                self.__exit__()
+                raise AssertionError(f"ghnd did not start: {text}")
+            time.sleep(0.02)
+        with open(port_file, encoding="ascii") as file:
+            self.url = f"http://127.0.0.1:{file.read().strip()}"
+        return self
+
+    def log(self):
+        """What the daemon has written to its log."""
+        with open(self.log_path, encoding="utf-8", errors="replace") as file:
+            return file.read()
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.folder.cleanup()
