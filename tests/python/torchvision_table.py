@@ -8,7 +8,7 @@ import sys
 
 import support
 
-BEGIN, END = "<!-- torchvision: begin -->", "<!-- torchvision: end -->"
+BEGIN, END = "<!-- torchvision-table:begin -->", "<!-- torchvision-table:end -->"
 README = support.ROOT / "README.md"
 
 

@@ -92,7 +92,7 @@ class Client:
             module_or_request: a torch.nn.Module, into which the parameters are loaded (all of
                 them or, after an error, none); or a request as the server takes it, a dict with
                 "arch", "genotype" or "graph" (or an architecture itself, as trace gives it).
-            input_shape: of the module's input, without the batch: (3, 224, 224).
+            input_shape: of the module's input, without the batch; default (3, 224, 224).
             model: the hypernetwork, one of models(); default: the server's first.
             dtype: "f32", "f16" or "bf16": what the values are sent as.
             predict_class_layers: False leaves the classifier as it is, for fine-tuning on other
@@ -110,11 +110,8 @@ class Client:
             from .loading import check_loadable
             from .tracing import trace
             module = module_or_request
-            if input_shape is None:
-                raise ValueError("input_shape is missing: the shape of the module's input without "
-                                 "the batch, like (3, 224, 224)")
             check_loadable(module)
-            request = {"arch": trace(module, input_shape)}
+            request = {"arch": trace(module, input_shape or (3, 224, 224))}
         request.setdefault("dtype", dtype)
         request.setdefault("predict_class_layers", predict_class_layers)
         if model is not None:
