@@ -75,6 +75,7 @@ static void layers_follow_each_other(void **state) {
     struct ghn_conv2d_attrs attrs = {.out_channels = 8,
                                      .kernel = {3, 3},
                                      .stride = {1, 1},
+                                     .padding = {2, 2},
                                      .dilation = {2, 2},
                                      .groups = 8,
                                      .bias = true};
