@@ -356,6 +356,14 @@ class Requests(unittest.TestCase):
             with self.subTest(request):
                 self.assertFalse(self.validator.is_valid(request))
 
+    def test_networks_that_are_deployed(self):
+        folder = os.path.join(ROOT, "deploy", "examples")
+        names = [name for name in os.listdir(folder) if name.endswith(".json")]
+        self.assertTrue(names)
+        for name in names:
+            with self.subTest(name):
+                self.validator.validate(load(folder, name))
+
     @unittest.skipUnless(os.path.isdir(os.path.join(GOLDEN, "deepnets")), "there is no golden data")
     def test_golden_genotypes_and_graphs(self):
         folder = os.path.join(GOLDEN, "deepnets")
