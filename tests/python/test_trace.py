@@ -160,6 +160,16 @@ class Networks(unittest.TestCase):
         self.assertEqual(arch["nodes"][1]["params"],
                          {"weight": "a.weight", "bias": "a.bias"})
 
+    def test_names_that_are_taken(self):
+        def forward(self, x):
+            return self.relu(F.relu(self.input(x)).relu())
+        arch = self.check(forward, input=conv(3, 3), relu=conv(3, 2))
+        self.assertEqual([n["name"] for n in arch["nodes"]],
+                         ["input_1", "relu_1", "relu_2", "relu"])
+        self.assertEqual(arch["nodes"][0]["params"],
+                         {"weight": "input.weight", "bias": "input.bias"})
+        self.assertNotIn("params", arch["nodes"][3])
+
     def test_shared_parameter(self):
         a, b = nn.Linear(4, 4), nn.Linear(4, 4)
         b.weight = a.weight
@@ -455,6 +465,10 @@ class Refusals(unittest.TestCase):
         self.refuse(lambda self, x: F.relu(self.m(x, x, x)[1]), "attention weights", (5, 8), m=mha)
         self.refuse(lambda self, x: self.m(x, x, x)[0], "batch_first", (5, 8),
                     m=nn.MultiheadAttention(8, 2))
+
+    def test_compiled_modules(self):
+        with self.assertRaisesRegex(TraceError, "TorchScript"):
+            trace(torch.jit.script(conv()), SHAPE)
 
     def test_bad_input_shapes(self):
         for shape in ((), (0, 8, 8), (-3, 8, 8)):

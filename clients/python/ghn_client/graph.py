@@ -67,20 +67,21 @@ class Builder:
         self.reserved: Set[str] = set(reserved)
         self.keys: Dict[str, List[str]] = {}  # node -> the parameters it has
 
-    def unique(self, name: str) -> str:
-        """name, or name with a number where it is taken."""
+    def unique(self, name: str, owner: bool) -> str:
+        """name, or name with a number where it is taken, or reserved and this is not its owner."""
         candidate, i = name, 0
         while candidate in self.nodes or candidate == self.input.name or \
-                (i and candidate in self.reserved):
+                (candidate in self.reserved and not (owner and i == 0)):
             i += 1
             candidate = f"{name}_{i}"
         return candidate
 
     def add(self, op: str, name: str, inputs: Sequence[Value], shape: Sequence[int],
             attrs: Dict[str, Any], params: Optional[Dict[str, str]] = None,
-            batched: Optional[bool] = None) -> Value:
-        """Adds a node. params: slot ("weight") -> state_dict key."""
-        name = self.unique(name)
+            batched: Optional[bool] = None, owner: bool = False) -> Value:
+        """Adds a node. params: slot ("weight") -> state_dict key. owner: it may have a reserved
+        name, as those with parameters may."""
+        name = self.unique(name, owner or bool(params))
         node: Dict[str, Any] = {"name": name, "op": op, "inputs": [v.name for v in inputs]}
         defaults = DEFAULTS.get(op, {})
         attrs = {k: v for k, v in attrs.items() if k not in defaults or defaults[k] != v}

@@ -168,7 +168,7 @@ class Context:
                 return key[:-len(slot) - 1]
         path = self.node.meta["path"]
         if path in self.childless and path not in self.builder.reserved:
-            return path
+            return path  # "layer1.0.relu"
         return f"{path}.{op}" if path else op
 
     def emit(self, op: str, inputs: Sequence[Value], form_shape: Optional[Sequence[int]] = None,
@@ -180,7 +180,7 @@ class Context:
         if form_shape is None:
             form_shape = self.form_shape(batched)
         return self.builder.add(op, node_name or self.name(op, keys), inputs, form_shape, attrs,
-                                keys, batched)
+                                keys, batched, node_name is not None)
 
 
 def weight_init(tensor: torch.Tensor) -> Dict[str, Any]:

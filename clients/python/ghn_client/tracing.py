@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Dict, Sequence
 
+import torch
 from torch import nn
 
 from . import arithmetic, attention, layers, shaping  # noqa: F401 (they register their handlers)
@@ -17,7 +18,11 @@ def trace(module: nn.Module, input_shape: Sequence[int]) -> Dict[str, Any]:
 
     The module's forward function is followed once, in evaluation mode, with an input of
     input_shape ((3, 224, 224): without the batch). Nothing is computed, so modules on the meta
-    device will do. The module is left as it was. Of several outputs the first counts.
+    device will do. The module is left as it was. Of several outputs the first counts. While it
+    runs, no other thread may call modules: torch.fx replaces Module.__call__ for that time.
+
+    What only matters to training is kept as far as the form has a place for it; dropout of
+    attention weights has none and is left out.
 
     Raises:
         TraceError: something the module does cannot be expressed; it names the module, the
@@ -27,5 +32,8 @@ def trace(module: nn.Module, input_shape: Sequence[int]) -> Dict[str, Any]:
     if not shape or min(shape) < 1:
         raise TraceError(f"input_shape {list(shape)} must be positive sizes without the batch, "
                          "like (3, 224, 224)")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise TraceError("it is compiled by TorchScript, whose code cannot be followed; use the "
+                         "module it was made from")
     graph, output = capture(module, shape)
     return lower(module, graph, output, shape)
