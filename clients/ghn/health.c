@@ -1,6 +1,5 @@
 /* ghn health: for people, container health checks and scripts. */
-#include <stdlib.h>
-#include <string.h>
+#include <stdio.h>
 
 #include "cli.h"
 #include "http.h"
@@ -28,18 +27,13 @@ int cli_health(int argc, char **argv) {
     const struct cli_http http = {.server = cli_server(server),
                                   .path = live ? "/healthz" : "/readyz"};
     struct ghn_err err = GHN_ERR_INIT;
-    char *answer = NULL;
-    size_t size = 0;
-    struct cli_output output = {.path = "the answer", .started = cli_seconds()};
+    struct cli_output output;
     long http_code;
-    output.file = open_memstream(&answer, &size);
-    if (!output.file)
-        return cli_failf(NULL, NULL, "not enough memory");
-    enum ghn_status status = cli_http_request(&http, &output, &http_code, &err);
-    (void)fclose(output.file);
+    enum ghn_status status = cli_output_open(&output, NULL, false, &err);
+    if (status == GHN_OK)
+        status = cli_http_request(&http, &output, &http_code, &err);
     if (status == GHN_OK && !quiet)
         printf("%s is %s\n", http.server, live ? "alive" : "ready");
-    free(answer);
     if (status == GHN_OK)
         return CLI_OK;
     return quiet ? CLI_FAILED : cli_fail(&err, NULL);

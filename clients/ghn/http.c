@@ -14,7 +14,8 @@ enum { MAX_PROBLEM = 65536 };
 struct transfer {
     CURL *curl;
     struct cli_output *output;
-    char *problem; /* the body of an error answer */
+    struct ghn_err write_err; /* why the output took no more */
+    char *problem;            /* the body of an error answer */
     size_t problem_size;
 };
 
@@ -35,7 +36,7 @@ static size_t on_body(char *data, size_t size, size_t count, void *context) {
     struct transfer *transfer = context;
     size_t n = size * count, room = MAX_PROBLEM - transfer->problem_size;
     if (code_of(transfer->curl) / 100 == 2)
-        return fwrite(data, 1, n, transfer->output->file);
+        return cli_output_write(transfer->output, data, n, &transfer->write_err) == GHN_OK ? n : 0;
     (void)memcpy(transfer->problem + transfer->problem_size, data, n < room ? n : room);
     transfer->problem_size += n < room ? n : room;
     return n;
@@ -137,7 +138,7 @@ static enum ghn_status perform(struct transfer *transfer, const char *url, long 
     if (result == CURLE_ABORTED_BY_CALLBACK)
         return ghn_fail(err, GHN_IO, NULL, "interrupted; nothing was written");
     if (result == CURLE_WRITE_ERROR)
-        return ghn_fail(err, GHN_IO, transfer->output->path, "it cannot be written");
+        return ghn_fail(err, GHN_IO, transfer->write_err.where, "%s", transfer->write_err.message);
     if (result != CURLE_OK)
         return ghn_fail(err, GHN_IO, url, "%s", curl_easy_strerror(result));
     return *ret_code / 100 == 2 ? GHN_OK : fail_with_problem(transfer, url, err);
@@ -145,7 +146,8 @@ static enum ghn_status perform(struct transfer *transfer, const char *url, long 
 
 enum ghn_status cli_http_request(const struct cli_http *http, struct cli_output *output,
                                  long *ret_code, struct ghn_err *err) {
-    struct transfer transfer = {curl_easy_init(), output, malloc(MAX_PROBLEM), 0};
+    struct transfer transfer = {
+        .curl = curl_easy_init(), .output = output, .problem = malloc(MAX_PROBLEM)};
     struct curl_slist *headers = NULL;
     char url[1024];
     enum ghn_status status;

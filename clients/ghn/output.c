@@ -1,14 +1,12 @@
 #include "output.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <libgen.h>
 #include <signal.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/atomic_file.h"
 #include "cli.h"
 
 static volatile sig_atomic_t interrupted;
@@ -28,36 +26,27 @@ static void catch_signals(void) {
 enum ghn_status cli_output_open(struct cli_output *output, const char *path, bool binary,
                                 struct ghn_err *err) {
     *output = (struct cli_output){.path = path, .started = cli_seconds()};
-    if (strcmp(path, "-") == 0) {
-        if (binary && isatty(STDOUT_FILENO))
-            return ghn_fail(err, GHN_IO, "standard output",
-                            "it is a terminal, and the answer is binary");
-        output->file = stdout;
+    if (!path)
         return GHN_OK;
-    }
-    size_t size = strlen(path) + sizeof(".XXXXXX");
-    char *name = malloc(size);
-    if (!name)
-        return ghn_fail_memory(err);
-    (void)snprintf(name, size, "%s.XXXXXX", path);
-    int fd = mkstemp(name);
-    FILE *file = fd >= 0 ? fdopen(fd, "wb") : NULL;
-    if (!file) {
-        enum ghn_status status =
-            ghn_fail(err, GHN_IO, path, "it cannot be written: %s", strerror(errno));
-        if (fd >= 0) {
-            (void)close(fd);
-            (void)unlink(name);
-        }
-        free(name);
-        return status;
-    }
-    mode_t mask = umask(0);
-    (void)umask(mask);
-    (void)fchmod(fd, 0666 & ~mask);
-    output->temporary = name;
-    output->file = file;
-    catch_signals();
+    if (strcmp(path, "-") == 0)
+        return binary && isatty(STDOUT_FILENO)
+                   ? ghn_fail(err, GHN_IO, "standard output",
+                              "it is a terminal, and the answer is binary")
+                   : GHN_OK;
+    enum ghn_status status = ghn_atomic_file_new(path, &output->file, err);
+    if (status == GHN_OK)
+        catch_signals();
+    return status;
+}
+
+enum ghn_status cli_output_write(struct cli_output *output, const void *data, size_t n,
+                                 struct ghn_err *err) {
+    if (output->file)
+        return ghn_atomic_file_write(output->file, data, n, err);
+    errno = 0;
+    if (output->path && fwrite(data, 1, n, stdout) != n)
+        return ghn_fail(err, GHN_IO, "standard output", "it cannot be written: %s",
+                        strerror(errno));
     return GHN_OK;
 }
 
@@ -84,46 +73,15 @@ static void end_progress(struct cli_output *output) {
     output->reported = 0;
 }
 
-/* Without this a power cut could undo the rename. */
-static int sync_folder(const char *path) {
-    char *copy = strdup(path);
-    if (!copy)
-        return -1;
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    free(copy);
-    int failed = fd < 0 || fsync(fd) != 0;
-    if (fd >= 0)
-        (void)close(fd);
-    return failed ? -1 : 0;
-}
-
 enum ghn_status cli_output_commit(struct cli_output *output, struct ghn_err *err) {
+    struct ghn_atomic_file *file = output->file;
     end_progress(output);
-    errno = 0;
-    bool ok = fflush(output->file) == 0 && !ferror(output->file);
-    if (!output->temporary)
-        return ok ? GHN_OK
-                  : ghn_fail(err, GHN_IO, "standard output", "it cannot be written: %s",
-                             strerror(errno));
-    ok = ok && fsync(fileno(output->file)) == 0 && rename(output->temporary, output->path) == 0 &&
-         sync_folder(output->path) == 0;
-    if (!ok) {
-        (void)ghn_fail(err, GHN_IO, output->path, "it cannot be written: %s", strerror(errno));
-        cli_output_discard(output);
-        return GHN_IO;
-    }
-    (void)fclose(output->file);
-    free(output->temporary);
-    *output = (struct cli_output){.path = output->path};
-    return GHN_OK;
+    output->file = NULL;
+    return file ? ghn_atomic_file_commit(file, err) : GHN_OK;
 }
 
 void cli_output_discard(struct cli_output *output) {
     end_progress(output);
-    if (!output->temporary)
-        return;
-    (void)fclose(output->file);
-    (void)unlink(output->temporary);
-    free(output->temporary);
-    *output = (struct cli_output){.path = output->path};
+    ghn_atomic_file_abort(output->file);
+    output->file = NULL;
 }

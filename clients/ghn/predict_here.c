@@ -65,9 +65,8 @@ static enum ghn_status write_all(struct ghn_encoder *encoder, struct cli_output 
     for (uint64_t done = 0; done < size && status == GHN_OK;) {
         size_t n = ghn_encoder_read(encoder, done, piece, PIECE);
         done += n;
-        if (fwrite(piece, 1, n, output->file) != n)
-            status = ghn_fail(err, GHN_IO, output->path, "it cannot be written");
-        else if (!cli_output_progress(output, done, size))
+        status = cli_output_write(output, piece, n, err);
+        if (status == GHN_OK && !cli_output_progress(output, done, size))
             status = ghn_fail(err, GHN_IO, NULL, "interrupted; nothing was written");
     }
     ghn_free(piece);
@@ -79,11 +78,12 @@ static enum ghn_status write_report(const struct ghn_model *model, const char *n
                                     struct cli_output *output, struct ghn_err *err) {
     const struct ghn_report_options options = {.dtype = dtype};
     json_t *report = ghn_answer_report(model, name, prediction, &options);
-    if (!report)
-        return ghn_fail_memory(err);
-    int failed = json_dumpf(report, output->file, JSON_COMPACT);
+    char *text = report ? json_dumps(report, JSON_COMPACT) : NULL;
+    enum ghn_status status =
+        text ? cli_output_write(output, text, strlen(text), err) : ghn_fail_memory(err);
+    free(text);
     json_decref(report);
-    return failed ? ghn_fail(err, GHN_IO, output->path, "it cannot be written") : GHN_OK;
+    return status;
 }
 
 static enum ghn_status write_tensors(const struct ghn_model *model, const char *name,
@@ -119,7 +119,7 @@ enum ghn_status cli_predict_here(struct cli_request *request, const char *path,
     if (status == GHN_OK)
         status = ghn_predict(model, request->graph, &wishes.options, pool, &prediction, err);
     if (status == GHN_OK) {
-        const char *name = cli_request_name(request);
+        const char *name = request->arch ? request->arch->name : "";
         status = form == CLI_REPORT
                      ? write_report(model, name, prediction, wishes.dtype, output, err)
                      : write_tensors(model, name, prediction,
