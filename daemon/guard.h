@@ -1,0 +1,36 @@
+/* What a request's header says, and the rules of HTTP that libmicrohttpd 0.9.75 does not enforce.
+ */
+#ifndef GHND_GUARD_H
+#define GHND_GUARD_H
+
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "problem.h"
+
+/* The fields of interest; texts are within MHD's memory and NULL where absent. */
+struct ghnd_header {
+    int n_host, n_length, n_transfer, n_type, n_authorization;
+    bool malformed; /* a name or value holds characters that it must not */
+    const char *length, *transfer, *type, *encoding, *authorization, *request_id;
+    char accept[1024]; /* all Accept fields, joined by commas; what is longer is cut */
+};
+
+void ghnd_header_read(struct MHD_Connection *connection, struct ghnd_header *ret);
+
+/* Whether where the request ends can be understood in one way only; false after setting problem. On
+ * success *ret_length is the length announced, 0 for none or chunked. */
+bool ghnd_guard_framing(const struct ghnd_header *header, const char *version, uint64_t *ret_length,
+                        struct ghnd_problem *problem);
+
+/* Whether a request's target, before decoding, is printable ASCII without an encoded NUL, at which
+ * MHD would cut it off. */
+bool ghnd_guard_target(const char *target);
+
+/* Whether `authorization` is "Bearer TOKEN", compared in a time that does not tell how much is
+ * right.
+ */
+bool ghnd_guard_token(const char *authorization, const char *token);
+
+#endif

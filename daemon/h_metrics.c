@@ -1,0 +1,24 @@
+/* GET /metrics. */
+#include "request.h"
+
+void ghnd_h_metrics(struct ghnd_request *request) {
+    struct ghnd_app *app = request->app;
+    struct ghnd_gauges gauges = {
+        .queue_depth = ghnd_queue_depth(app->queue),
+        .running = ghnd_queue_running(app->queue),
+        .connections = atomic_load(&app->conns.count),
+        .models = request->snapshot->n_models,
+        .in_flight = atomic_load(&app->active),
+        .inflight_bytes = atomic_load(&app->inflight_bytes),
+    };
+    for (int phase = 0; phase < GHND_N_PHASES; phase++)
+        gauges.missed[phase] = atomic_load(&app->conns.missed[phase]);
+    struct ghnd_reply *reply = &request->reply;
+    reply->body = ghnd_metrics_text(&app->metrics, &gauges, &reply->size);
+    if (!reply->body) {
+        ghnd_problem_set(&request->problem, GHND_E_LIBRARY_NO_MEMORY, "", "not enough memory");
+        return;
+    }
+    reply->status = 200;
+    reply->type = "text/plain; version=0.0.4; charset=utf-8";
+}

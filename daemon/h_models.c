@@ -1,0 +1,37 @@
+/* GET /models and GET /models/ID: what is loaded. */
+#include "ghn/answer.h"
+#include "request.h"
+
+/* What is told of a model; NULL if there is no memory. */
+static json_t *model_json(const struct ghnd_snapshot *snapshot, const struct ghnd_model *model) {
+    const struct ghn_config *config = ghn_model_config(model->model);
+    const int *max = config->max_shape;
+    return json_pack("{s:s, s:b, s:s, s:i, s:[i,i,i,i], s:i, s:I, s:b, s:s, s:O}", "id", model->id,
+                     "default", model == &snapshot->models[0], "kind", ghn_config_kind(config),
+                     "num_classes", config->num_classes, "max_shape", max[0], max[1], max[2],
+                     max[3], "hid", config->hid, "parameters",
+                     (json_int_t)ghn_model_n_parameters(model->model), "trained",
+                     !ghn_model_untrained(model->model), "sha256", ghn_model_sha256(model->model),
+                     "metadata", ghn_model_metadata(model->model));
+}
+
+void ghnd_h_models(struct ghnd_request *request) {
+    const struct ghnd_snapshot *snapshot = request->snapshot;
+    json_t *models = json_array();
+    for (int i = 0; i < snapshot->n_models && models; i++)
+        if (json_array_append_new(models, model_json(snapshot, &snapshot->models[i])) != 0) {
+            json_decref(models);
+            models = NULL;
+        }
+    ghnd_reply_json(request, json_pack("{s:o}", "models", models));
+}
+
+void ghnd_h_model(struct ghnd_request *request) {
+    const struct ghnd_model *model = ghnd_snapshot_model(request->snapshot, request->path_id);
+    if (!model) {
+        ghnd_problem_set(&request->problem, GHND_E_UNKNOWN_MODEL, "",
+                         "no model \"%.64s\" is loaded; GET /models lists them", request->path_id);
+        return;
+    }
+    ghnd_reply_json(request, model_json(request->snapshot, model));
+}

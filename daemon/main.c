@@ -1,0 +1,5 @@
+#include "daemon.h"
+
+int main(int argc, char **argv) {
+    return ghnd_main(argc, argv);
+}

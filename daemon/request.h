@@ -1,0 +1,96 @@
+/* A request from its first line to the last byte of its answer. */
+#ifndef GHND_REQUEST_H
+#define GHND_REQUEST_H
+
+#include <microhttpd.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "accept.h"
+#include "app.h"
+#include "conns.h"
+#include "metrics.h"
+#include "problem.h"
+#include "queue.h"
+#include "route.h"
+#include "snapshot.h"
+#include "stream.h"
+
+/* What a handler answers with. One of body, fixed and stream holds it; none is an empty answer. */
+struct ghnd_reply {
+    int status;
+    const char *type;           /* static */
+    char *body;                 /* from malloc, owned */
+    const char *fixed;          /* static */
+    size_t size;                /* of body or fixed */
+    struct ghnd_stream *stream; /* owned; its size is the encoder's */
+    char name[80];              /* the file name for Content-Disposition; "" for none */
+};
+
+enum ghnd_stage {
+    GHND_STAGE_NEW,     /* only the first line is known */
+    GHND_STAGE_BODY,    /* the header is accepted, the body arrives */
+    GHND_STAGE_WORKING, /* the connection is suspended, a worker has the request */
+    GHND_STAGE_DONE,    /* reply or problem stands */
+    GHND_STAGE_SENT,    /* the answer is queued */
+};
+
+/* Owned by the HTTP thread of its connection, and from the push into the queue until the resumption
+ * by the worker. */
+struct ghnd_request {
+    struct ghnd_app *app;
+    struct ghnd_snapshot *snapshot;
+    struct MHD_Connection *connection;
+    struct ghnd_conn *conn;
+    struct ghnd_job job;
+
+    enum ghnd_stage stage;
+    enum ghnd_method method;
+    enum ghnd_route route;
+    const char *path_id; /* what the star of the route's path stands for; within MHD's memory */
+    bool has_body;       /* the header announces one */
+    bool bad_target;     /* the request's target holds what it must not */
+    bool close;          /* the connection is to end after the answer */
+    char id[65];
+
+    char *body; /* NUL-free bytes as they came */
+    size_t body_size, body_capacity;
+    bool body_too_large;
+
+    const struct ghnd_media *media; /* of the answer, for POST /predict */
+    struct ghnd_problem problem;    /* stands instead of reply if its error is not 0 */
+    struct ghnd_reply reply;
+
+    int status; /* what was sent, for the log; 0 if nothing was */
+    uint64_t size;
+    char model[GHND_MAX_ID + 1];
+    int64_t started_us, pushed_us, replied_us;
+    int64_t steps_us[GHND_N_STEPS]; /* 0 where there was no such step */
+};
+
+/* A request whose first line has arrived; NULL if there is no memory. */
+struct ghnd_request *ghnd_request_new(struct ghnd_app *app, struct MHD_Connection *connection,
+                                      struct ghnd_conn *conn, const char *target);
+
+/* Frees a request that no worker has; NULL is allowed. */
+void ghnd_request_free(struct ghnd_request *request);
+
+/* Decides about a request whose header has arrived: sets method, route, media and problem. */
+void ghnd_request_check(struct ghnd_request *request, const char *url, const char *method,
+                        const char *version);
+
+/* Adds n bytes to the body, up to the route's limit. */
+void ghnd_request_append(struct ghnd_request *request, const char *data, size_t n);
+
+/* Sets a JSON reply, of which it takes the reference; a problem if json is NULL. */
+void ghnd_reply_json(struct ghnd_request *request, json_t *json);
+
+/* Makes the reply (or the problem) a response and queues it: the only caller of
+ * MHD_queue_response. */
+enum MHD_Result ghnd_reply_send(struct ghnd_request *request);
+
+/* Writes the log line and counts the request, at its end. */
+void ghnd_request_account(struct ghnd_request *request,
+                          enum MHD_RequestTerminationCode termination);
+
+#endif

@@ -1,0 +1,38 @@
+#include "stream.h"
+
+#include <stdlib.h>
+
+#include "clock.h"
+
+struct ghnd_stream *ghnd_stream_new(struct ghnd_snapshot *snapshot,
+                                    _Atomic int64_t *inflight_bytes) {
+    struct ghnd_stream *stream = calloc(1, sizeof(*stream));
+    if (!stream)
+        return NULL;
+    stream->snapshot = ghnd_snapshot_ref(snapshot);
+    stream->inflight_bytes = inflight_bytes;
+    return stream;
+}
+
+void ghnd_stream_free(void *context) {
+    struct ghnd_stream *stream = context;
+    if (!stream)
+        return;
+    ghn_encoder_free(stream->encoder);
+    ghn_prediction_free(stream->prediction);
+    ghn_graph_free(stream->graph);
+    ghnd_snapshot_unref(stream->snapshot);
+    atomic_fetch_sub(stream->inflight_bytes, stream->reserved);
+    free(stream);
+}
+
+ssize_t ghnd_stream_read(void *context, uint64_t position, char *buf, size_t n) {
+    struct ghnd_stream *stream = context;
+    const struct ghnd_config *config = &stream->snapshot->config;
+    uint64_t owed = (uint64_t)(config->min_send_rate * config->send_window / 1000);
+    if (position - stream->conn->mark >= owed) {
+        stream->conn->mark = position;
+        ghnd_conn_enter(stream->conn, GHND_PHASE_SEND, ghnd_now_ms() + config->send_window);
+    }
+    return (ssize_t)ghn_encoder_read(stream->encoder, position, buf, n);
+}
