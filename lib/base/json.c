@@ -63,7 +63,8 @@ enum ghn_status ghn_json_load(const void *text, size_t n, const struct ghn_json_
     json_error_t error;
     json_t *root = json_loadb(text, n, JSON_REJECT_DUPLICATES, &error);
     if (!root) {
-        if (json_error_code(&error) == json_error_out_of_memory)
+        /* Where an allocation of its own fails, jansson sets no text. */
+        if (error.text[0] == '\0' || json_error_code(&error) == json_error_out_of_memory)
             return ghn_fail_memory(err);
         return ghn_fail(err, GHN_JSON, NULL, "line %d, column %d: %s", error.line, error.column,
                         error.text);

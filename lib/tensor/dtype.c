@@ -1,11 +1,23 @@
 #include "tensor/dtype.h"
 
+#include <assert.h>
+#include <stdbool.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
-static const struct {
+#include "tensor/convert.h"
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "tensors lie in files, in memory and on the wire in little-endian order");
+
+struct dtype_info {
     const char *name;
     size_t size;
-} dtypes[GHN_N_DTYPES] = {
+};
+
+static const struct dtype_info infos[GHN_N_DTYPES] = {
     [GHN_F32] = {"F32", 4},   [GHN_F16] = {"F16", 2}, [GHN_BF16] = {"BF16", 2},
     [GHN_F64] = {"F64", 8},   [GHN_I64] = {"I64", 8}, [GHN_I32] = {"I32", 4},
     [GHN_I16] = {"I16", 2},   [GHN_I8] = {"I8", 1},   [GHN_U8] = {"U8", 1},
@@ -13,124 +25,227 @@ static const struct {
 };
 
 size_t ghn_dtype_size(enum ghn_dtype dtype) {
-    return dtypes[dtype].size;
+    assert((unsigned)dtype < GHN_N_DTYPES);
+    return infos[dtype].size;
 }
 
 const char *ghn_dtype_name(enum ghn_dtype dtype) {
-    return dtypes[dtype].name;
+    assert((unsigned)dtype < GHN_N_DTYPES);
+    return infos[dtype].name;
 }
 
 enum ghn_status ghn_dtype_parse(const char *name, enum ghn_dtype *ret, struct ghn_err *err) {
-    for (int i = 0; i < GHN_N_DTYPES; i++) {
-        if (strcmp(dtypes[i].name, name) == 0) {
+    for (int i = 0; i < GHN_N_DTYPES; i++)
+        if (strcmp(name, infos[i].name) == 0) {
             *ret = (enum ghn_dtype)i;
             return GHN_OK;
         }
-    }
-    return ghn_fail(err, GHN_UNSUPPORTED_FILE, NULL, "the dtype \"%.32s\" is not supported", name);
+    return ghn_fail(err, GHN_UNSUPPORTED_FILE, NULL,
+                    "the element type \"%.32s\" is not read; F32, F16, BF16, F64, I64, I32, I16, "
+                    "I8, U8 and BOOL are",
+                    name);
 }
 
-/* --- Half-precision formats ---
- *
- * The loops work on the bits with selects instead of branches, so that the compiler can vectorise
- * them. */
-
-static uint32_t bits_of(float x) {
-    uint32_t bits;
-    memcpy(&bits, &x, sizeof(bits));
-    return bits;
-}
-
-static float float_of(uint32_t bits) {
-    float x;
-    memcpy(&x, &bits, sizeof(x));
+/* Elements are loaded and stored by memcpy, which compiles to plain moves: an answer is encoded
+ * into a buffer that knows no alignment. */
+static inline uint32_t load_u32(const void *p) {
+    uint32_t x;
+    memcpy(&x, p, sizeof(x));
     return x;
 }
 
-/* To nearest even; a NaN keeps its upper bits and stays quiet. */
-static uint16_t to_bf16(float x) {
-    uint32_t bits = bits_of(x);
-    uint32_t rounded = (bits + 0x7FFF + (bits >> 16 & 1)) >> 16;
-    uint32_t nan = bits >> 16 | 0x40;
-    return (uint16_t)((bits & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
+static inline uint16_t load_u16(const void *p) {
+    uint16_t x;
+    memcpy(&x, p, sizeof(x));
+    return x;
 }
 
-/* To nearest even. A number below 2^-14 is rounded by the adder: added to 2^-1 its bits end up in
- * the low end of the sum. */
-static uint16_t to_f16(float x) {
-    uint32_t bits = bits_of(x), sign = bits >> 16 & 0x8000, mag = bits & 0x7FFFFFFF;
-    uint32_t normal = (mag - 0x38000000 + 0x0FFF + (mag >> 13 & 1)) >> 13;
-    uint32_t small = bits_of(float_of(mag) + 0.5f) - 0x3F000000;
-    uint32_t value = mag < 0x38800000 ? small : normal;
-    value = mag >= 0x47800000 ? 0x7C00 : value;
-    value = mag > 0x7F800000 ? 0x7E00 : value;
-    return (uint16_t)(sign | value);
+static inline void store_u16(void *p, uint16_t x) {
+    memcpy(p, &x, sizeof(x));
 }
 
-/* Exact. A subnormal is an integer times 2^-24. */
-static float from_f16(uint16_t half) {
-    uint32_t sign = (uint32_t)(half & 0x8000) << 16, mag = half & 0x7FFF;
-    uint32_t normal = (mag << 13) + 0x38000000;
-    uint32_t small = bits_of((float)mag * 0x1p-24f);
-    uint32_t special = mag << 13 | 0x7F800000;
-    uint32_t value = mag < 0x0400 ? small : normal;
-    return float_of(sign | (mag >= 0x7C00 ? special : value));
+static inline float float_of(uint32_t bits) {
+    float f;
+    memcpy(&f, &bits, sizeof(f));
+    return f;
 }
 
-void ghn_dtype_from_f32(enum ghn_dtype dtype, void *dst, const float *src, size_t n) {
-    uint16_t *half = dst;
-    if (dtype == GHN_BF16) {
-        for (size_t i = 0; i < n; i++)
-            half[i] = to_bf16(src[i]);
-    } else if (dtype == GHN_F16) {
-        for (size_t i = 0; i < n; i++)
-            half[i] = to_f16(src[i]);
-    } else if (dst != (const void *)src) {
-        memcpy(dst, src, n * sizeof(*src));
+static inline uint32_t bits_of(float f) {
+    uint32_t bits;
+    memcpy(&bits, &f, sizeof(bits));
+    return bits;
+}
+
+/* bf16 is the upper half of an f32: adding just under half of the lower half's range, and one more
+ * if the last kept bit is odd, rounds to nearest even and carries into the exponent as it must. A
+ * NaN keeps its upper bits and is made quiet, lest its lower half round it to infinity. */
+static inline uint16_t bf16_of(uint32_t x) {
+    uint32_t rounded = (x + 0x7FFF + (x >> 16 & 1)) >> 16;
+    uint32_t nan = x >> 16 | 0x40;
+    return (uint16_t)((x & 0x7FFFFFFF) > 0x7F800000 ? nan : rounded);
+}
+
+/* f32 to f16 without branches, so that it vectorises. 65,520 and above round to infinity. Below
+ * 2^-14 the result is subnormal, a multiple of 2^-24: adding 0.5, whose last bit is worth 2^-24,
+ * makes the adder round to one, to nearest even. */
+static inline uint16_t f16_of(uint32_t x) {
+    uint32_t a = x & 0x7FFFFFFF;
+    uint32_t normal = (a + 0xFFF + (a >> 13 & 1) - 0x38000000) >> 13;
+    uint32_t small = bits_of(float_of(a < 0x38800000 ? a : 0) + 0.5f) - 0x3F000000;
+    uint32_t nan = 0x7E00 | (a >> 13 & 0x3FF);
+    uint32_t h = a < 0x38800000 ? small : a >= 0x477FF000 ? 0x7C00 : normal;
+    return (uint16_t)((a > 0x7F800000 ? nan : h) | (x >> 16 & 0x8000));
+}
+
+/* f16 to f32, exact; a subnormal is its mantissa times 2^-24. A NaN becomes quiet. */
+static inline uint32_t f32_of_f16(uint16_t h) {
+    uint32_t exponent = h >> 10 & 0x1F, mantissa = h & 0x3FF;
+    uint32_t normal = (exponent + 112) << 23 | mantissa << 13;
+    uint32_t small = bits_of((float)(int32_t)mantissa * 0x1p-24f);
+    uint32_t special = 0x7F800000 | mantissa << 13 | (mantissa ? 0x400000u : 0);
+    uint32_t x = exponent == 0 ? small : exponent == 31 ? special : normal;
+    return x | (uint32_t)(h & 0x8000) << 16;
+}
+
+#define INLINE_LOOP static inline __attribute__((always_inline)) void
+
+INLINE_LOOP bf16_loop(char *dst, const char *src, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        store_u16(dst + 2 * i, bf16_of(load_u32(src + 4 * i)));
+}
+
+INLINE_LOOP f16_loop(char *dst, const char *src, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        store_u16(dst + 2 * i, f16_of(load_u32(src + 4 * i)));
+}
+
+INLINE_LOOP from_f16_loop(char *dst, const char *src, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        uint32_t x = f32_of_f16(load_u16(src + 2 * i));
+        memcpy(dst + 4 * i, &x, sizeof(x));
     }
 }
 
+void ghn__bf16_from_f32_ref(void *dst, const float *src, size_t n) {
+    bf16_loop(dst, (const char *)src, n);
+}
+
+void ghn__f16_from_f32_ref(void *dst, const float *src, size_t n) {
+    f16_loop(dst, (const char *)src, n);
+}
+
+void ghn__f16_to_f32_ref(float *dst, const void *src, size_t n) {
+    from_f16_loop((char *)dst, src, n);
+}
+
+#if defined(__x86_64__)
+
+bool ghn__convert_fast_available(void) {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+}
+
+__attribute__((target("avx2"))) void ghn__bf16_from_f32_fast(void *dst, const float *src,
+                                                             size_t n) {
+    bf16_loop(dst, (const char *)src, n);
+}
+
+__attribute__((target("avx2,f16c"))) void ghn__f16_from_f32_fast(void *dst, const float *src,
+                                                                 size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m128i h = _mm256_cvtps_ph(_mm256_loadu_ps(src + i),
+                                    _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+        _mm_storeu_si128((__m128i *)((char *)dst + 2 * i), h);
+    }
+    f16_loop((char *)dst + 2 * i, (const char *)(src + i), n - i);
+}
+
+__attribute__((target("avx2,f16c"))) void ghn__f16_to_f32_fast(float *dst, const void *src,
+                                                               size_t n) {
+    size_t i = 0;
+    for (; i + 8 <= n; i += 8) {
+        __m128i h = _mm_loadu_si128((const __m128i *)((const char *)src + 2 * i));
+        _mm256_storeu_ps(dst + i, _mm256_cvtph_ps(h));
+    }
+    from_f16_loop((char *)(dst + i), (const char *)src + 2 * i, n - i);
+}
+
+#else
+
+bool ghn__convert_fast_available(void) {
+    return false;
+}
+
+void ghn__bf16_from_f32_fast(void *dst, const float *src, size_t n) {
+    ghn__bf16_from_f32_ref(dst, src, n);
+}
+
+void ghn__f16_from_f32_fast(void *dst, const float *src, size_t n) {
+    ghn__f16_from_f32_ref(dst, src, n);
+}
+
+void ghn__f16_to_f32_fast(float *dst, const void *src, size_t n) {
+    ghn__f16_to_f32_ref(dst, src, n);
+}
+
+#endif
+
+void ghn_dtype_from_f32(enum ghn_dtype dtype, void *dst, const float *src, size_t n) {
+    assert(dtype == GHN_F32 || dtype == GHN_F16 || dtype == GHN_BF16);
+    bool fast = ghn__convert_fast_available();
+    if (dtype == GHN_F32) {
+        if (dst != src && n > 0)
+            memcpy(dst, src, n * sizeof(float));
+    } else if (dtype == GHN_F16) {
+        (fast ? ghn__f16_from_f32_fast : ghn__f16_from_f32_ref)(dst, src, n);
+    } else {
+        (fast ? ghn__bf16_from_f32_fast : ghn__bf16_from_f32_ref)(dst, src, n);
+    }
+}
+
+/* n elements of a type that C can convert. */
 #define CONVERT(type)                                                                              \
-    do {                                                                                           \
-        const type *from = src;                                                                    \
-        for (size_t i = 0; i < n; i++)                                                             \
-            dst[i] = (float)from[i];                                                               \
-    } while (0)
+    for (size_t i = 0; i < n; i++) {                                                               \
+        type x;                                                                                    \
+        memcpy(&x, (const char *)src + i * sizeof(x), sizeof(x));                                  \
+        dst[i] = (float)x;                                                                         \
+    }
 
 void ghn_dtype_to_f32(enum ghn_dtype dtype, float *dst, const void *src, size_t n) {
-    const uint16_t *half = src;
     switch (dtype) {
     case GHN_F32:
-        memcpy(dst, src, n * sizeof(*dst));
+        CONVERT(float)
         break;
     case GHN_F16:
-        for (size_t i = 0; i < n; i++)
-            dst[i] = from_f16(half[i]);
+        (ghn__convert_fast_available() ? ghn__f16_to_f32_fast : ghn__f16_to_f32_ref)(dst, src, n);
         break;
     case GHN_BF16:
         for (size_t i = 0; i < n; i++)
-            dst[i] = float_of((uint32_t)half[i] << 16);
+            dst[i] = float_of((uint32_t)load_u16((const char *)src + 2 * i) << 16);
         break;
     case GHN_F64:
-        CONVERT(double);
+        CONVERT(double)
         break;
     case GHN_I64:
-        CONVERT(int64_t);
+        CONVERT(int64_t)
         break;
     case GHN_I32:
-        CONVERT(int32_t);
+        CONVERT(int32_t)
         break;
     case GHN_I16:
-        CONVERT(int16_t);
+        CONVERT(int16_t)
         break;
     case GHN_I8:
-        CONVERT(int8_t);
+        CONVERT(int8_t)
         break;
     case GHN_U8:
+        CONVERT(uint8_t)
+        break;
     case GHN_BOOL:
-        CONVERT(uint8_t);
+        for (size_t i = 0; i < n; i++)
+            dst[i] = ((const unsigned char *)src)[i] ? 1.0f : 0.0f;
         break;
     case GHN_N_DTYPES:
-        break;
+        assert(!"a type");
     }
 }

@@ -1,134 +1,195 @@
-/* The safetensors format: u64 header length, header in JSON, data. Stricter than the format's own
- * reader where readers differ. */
-#include <stdio.h>
+/* Reading safetensors: an 8-byte length, a JSON header of that length, and the tensors' bytes. The
+ * rules are stricter than the format's where it leaves room for two readers to see two files. */
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/atomic_file.h"
 #include "base/checked.h"
 #include "base/json.h"
-#include "tensor/bytes.h"
-#include "tensor/files.h"
+#include "tensor/source.h"
 
-enum { HEADER_MAX = 16 << 20 };
+/* {"name": {"shape": [1]}} is all the nesting that there is, and a tensor of 8 dimensions takes 18
+ * keys and values. */
+static const struct ghn_json_limits header_limits = {.max_depth = 3,
+                                                     .max_tokens = 20 * GHN__MAX_TENSORS};
 
-/* --- Reading --- */
-
-/* A tensor as the header describes it. */
-struct entry {
-    const char *name; /* in the set's arena */
-    enum ghn_dtype dtype;
-    struct ghn_shape shape;
-    uint64_t begin, end;
-};
-
-struct reader {
-    struct ghn_tensors *tensors;
-    const char *what;
+/* The header while it is being read. */
+struct header {
+    const struct ghn__source *source;
+    const unsigned char *data; /* the tensors' bytes */
+    uint64_t n_data;
     struct ghn_err *err;
 };
 
-static enum ghn_status invalid(const struct reader *r, const char *name, const char *message) {
-    return ghn_fail(r->err, GHN_INVALID_FILE, r->what, "tensor \"%s\" %s", name, message);
+/* The place of one tensor among the data. */
+struct span {
+    uint64_t begin, end;
+    int view;
+};
+
+/* The header's text as JSON, n bytes: one object, followed by nothing but spaces. */
+static enum ghn_status load_json(const char *text, size_t n, const char *what, json_t **ret,
+                                 struct ghn_err *err) {
+    while (n > 0 && text[n - 1] == ' ')
+        n--;
+    if (n == 0 || text[n - 1] != '}')
+        return ghn_fail(err, GHN_INVALID_FILE, what,
+                        "the header is not a JSON object padded with spaces");
+    struct ghn_err inner = GHN_ERR_INIT;
+    enum ghn_status status = ghn_json_load(text, n, &header_limits, ret, &inner);
+    if (status == GHN_OK || status == GHN_NO_MEMORY)
+        return status == GHN_OK ? GHN_OK : ghn_fail_memory(err);
+    return ghn_fail(err, status == GHN_TOO_LARGE ? status : GHN_INVALID_FILE, what,
+                    "the header cannot be read: %s", inner.message);
 }
 
-/* A list of integers of 0 or more, at most max of them; -1 if it is anything else. */
-static int read_integers(const json_t *list, int max, uint64_t *ret) {
-    if (!json_is_array(list) || json_array_size(list) > (size_t)max)
-        return -1;
-    size_t i;
-    const json_t *item;
-    json_array_foreach(list, i, item) {
-        if (!json_is_integer(item) || json_integer_value(item) < 0)
-            return -1;
-        ret[i] = (uint64_t)json_integer_value(item);
-    }
-    return (int)json_array_size(list);
-}
-
-static enum ghn_status read_entry(const struct reader *r, const char *name, const json_t *object,
-                                  struct entry *ret) {
-    const json_t *dtype = json_object_get(object, "dtype");
-    uint64_t dims[GHN_MAX_DIMS], offsets[2];
-    int ndim = read_integers(json_object_get(object, "shape"), GHN_MAX_DIMS, dims);
-    if (!json_is_object(object) || json_object_size(object) != 3 || !json_is_string(dtype) ||
-        ndim < 0 || read_integers(json_object_get(object, "data_offsets"), 2, offsets) != 2)
-        return invalid(
-            r, name,
-            "is not described by exactly a dtype, a shape (at most 8 dimensions) and two "
-            "data_offsets");
-    struct ghn_err unknown = GHN_ERR_INIT;
-    if (ghn_dtype_parse(json_string_value(dtype), &ret->dtype, &unknown) != GHN_OK)
-        return ghn_fail(r->err, GHN_UNSUPPORTED_FILE, r->what, "tensor \"%s\": %s", name,
-                        unknown.message);
-    ret->shape.ndim = ndim;
-    for (int i = 0; i < ndim; i++)
-        ret->shape.dim[i] = (int64_t)dims[i];
-    ret->begin = offsets[0];
-    ret->end = offsets[1];
-    ret->name = ghn_arena_strdup(ghn__tensors_arena(r->tensors), name);
-    return ret->name ? GHN_OK : ghn_fail_memory(r->err);
-}
-
-static enum ghn_status read_metadata(const struct reader *r, const json_t *metadata) {
-    const char *key;
-    json_t *value;
-    if (!json_is_object(metadata))
-        return ghn_fail(r->err, GHN_INVALID_FILE, r->what, "__metadata__ is no object");
-    json_object_foreach((json_t *)metadata, key, value) {
-        if (!json_is_string(value))
-            return ghn_fail(r->err, GHN_INVALID_FILE, r->what,
-                            "__metadata__ has \"%.64s\", which is no string", key);
-        if (json_object_set(r->tensors->metadata, key, value) != 0)
-            return ghn_fail_memory(r->err);
+static enum ghn_status read_shape(const struct header *h, const char *name, const json_t *json,
+                                  struct ghn_shape *ret) {
+    size_t n = json_array_size(json);
+    if (!json_is_array(json))
+        return ghn_fail(h->err, GHN_INVALID_FILE, h->source->what,
+                        "the shape of tensor \"%.100s\" is not a list", name);
+    if (n > GHN_MAX_DIMS)
+        return ghn_fail(h->err, GHN_TOO_LARGE, h->source->what,
+                        "tensor \"%.100s\" has %zu dimensions; at most %d are read", name, n,
+                        GHN_MAX_DIMS);
+    ret->ndim = (int)n;
+    for (size_t i = 0; i < n; i++) {
+        const json_t *dim = json_array_get(json, i);
+        if (!json_is_integer(dim) || json_integer_value(dim) < 0)
+            return ghn_fail(h->err, GHN_INVALID_FILE, h->source->what,
+                            "dimension %zu of tensor \"%.100s\" is not an integer >= 0", i, name);
+        ret->dim[i] = json_integer_value(dim);
     }
     return GHN_OK;
 }
 
-static int by_offset(const void *x, const void *y) {
-    const struct entry *a = x, *b = y;
-    return a->begin < b->begin ? -1 : a->begin > b->begin;
+/* data_offsets: [begin, end) counted from the end of the header. */
+static enum ghn_status read_span(const struct header *h, const char *name, const json_t *json,
+                                 struct span *ret) {
+    const json_t *begin = json_array_get(json, 0), *end = json_array_get(json, 1);
+    if (json_array_size(json) != 2 || !json_is_integer(begin) || !json_is_integer(end))
+        return ghn_fail(h->err, GHN_INVALID_FILE, h->source->what,
+                        "data_offsets of tensor \"%.100s\" are not two integers", name);
+    json_int_t b = json_integer_value(begin), e = json_integer_value(end);
+    if (b < 0 || e < b || (uint64_t)e > h->n_data)
+        return ghn_fail(h->err, GHN_INVALID_FILE, h->source->what,
+                        "data_offsets [%lld, %lld] of tensor \"%.100s\" do not lie in the file's "
+                        "%llu bytes of data",
+                        (long long)b, (long long)e, name, (unsigned long long)h->n_data);
+    ret->begin = (uint64_t)b;
+    ret->end = (uint64_t)e;
+    return GHN_OK;
 }
 
-/* The tensors must cover the data without holes or overlaps, each with exactly its shape's bytes.
- */
-static enum ghn_status place(const struct reader *r, struct entry *entries, size_t n,
-                             const unsigned char *data, size_t n_data) {
-    qsort(entries, n, sizeof(*entries), by_offset);
-    uint64_t at = 0;
-    enum ghn_status status = ghn__tensors_reserve(r->tensors, n, r->err);
-    for (size_t i = 0; i < n && status == GHN_OK; i++) {
-        const struct entry *e = &entries[i];
-        size_t n_bytes = 0;
-        status = ghn__tensor_bytes(e->dtype, &e->shape, r->what, e->name, &n_bytes, r->err);
-        if (status != GHN_OK)
-            return status;
-        if (e->begin != at)
-            return invalid(r, e->name, "does not begin where the one before it ends");
-        if (e->end < e->begin || e->end - e->begin != n_bytes)
-            return invalid(r, e->name, "has other data_offsets than its shape and dtype need");
-        if (e->end > n_data)
-            return invalid(r, e->name, "ends beyond the file; it may be cut short");
-        status = ghn__tensors_add(r->tensors, r->what, e->name, e->dtype, &e->shape, data + at,
-                                  n_bytes, r->err);
-        at = e->end;
-    }
-    if (status == GHN_OK && at != n_data)
-        status =
-            ghn_fail(r->err, GHN_INVALID_FILE, r->what, "%llu bytes at its end belong to no tensor",
-                     (unsigned long long)(n_data - at));
-    return status;
+/* Size and dtype must say the same about a tensor's bytes. */
+static enum ghn_status check_size(const struct header *h, const char *name,
+                                  const struct ghn__view *view) {
+    int64_t numel, n_bytes;
+    if (!ghn_shape_numel(&view->shape, &numel) ||
+        !ghn_mul_i64(numel, (int64_t)ghn_dtype_size(view->dtype), &n_bytes))
+        return ghn_fail(h->err, GHN_INVALID_FILE, h->source->what,
+                        "the size of tensor \"%.100s\" overflows", name);
+    if ((uint64_t)n_bytes != view->n_bytes)
+        return ghn_fail(h->err, GHN_INVALID_FILE, h->source->what,
+                        "tensor \"%.100s\" takes %zu bytes by its data_offsets but %lld by its "
+                        "shape and dtype",
+                        name, view->n_bytes, (long long)n_bytes);
+    return GHN_OK;
 }
 
-static enum ghn_status read_entries(const struct reader *r, const json_t *header,
-                                    struct entry *entries, size_t *ret_n) {
-    const char *name;
+static enum ghn_status read_tensor(const struct header *h, const char *name, const json_t *json,
+                                   struct ghn__view *view, struct span *span) {
+    const char *what = h->source->what;
+    const json_t *dtype = json_object_get(json, "dtype");
+    const json_t *shape = json_object_get(json, "shape");
+    const json_t *offsets = json_object_get(json, "data_offsets");
+    if (strlen(name) > GHN__MAX_NAME)
+        return ghn_fail(h->err, GHN_TOO_LARGE, what,
+                        "the tensor name \"%.100s...\" is longer than %d bytes", name,
+                        GHN__MAX_NAME);
+    if (!json_is_object(json) || json_object_size(json) != 3 || !dtype || !shape || !offsets)
+        return ghn_fail(h->err, GHN_INVALID_FILE, what,
+                        "tensor \"%.100s\" is not described by dtype, shape and data_offsets alone",
+                        name);
+    if (!json_is_string(dtype))
+        return ghn_fail(h->err, GHN_INVALID_FILE, what, "the dtype of tensor \"%.100s\" is no text",
+                        name);
+    if (ghn_dtype_parse(json_string_value(dtype), &view->dtype, NULL) != GHN_OK)
+        return ghn_fail(h->err, GHN_UNSUPPORTED_FILE, what,
+                        "tensor \"%.100s\" has the dtype \"%.32s\", which is not read", name,
+                        json_string_value(dtype));
+    enum ghn_status status = read_shape(h, name, shape, &view->shape);
+    if (status == GHN_OK)
+        status = read_span(h, name, offsets, span);
+    if (status != GHN_OK)
+        return status;
+    view->first = h->data + span->begin;
+    view->n_bytes = (size_t)(span->end - span->begin);
+    view->contiguous = true;
+    return check_size(h, name, view);
+}
+
+static enum ghn_status check_metadata(const struct header *h, json_t *metadata) {
+    if (!json_is_object(metadata))
+        return ghn_fail(h->err, GHN_INVALID_FILE, h->source->what, "__metadata__ is not an object");
+    const char *key;
     json_t *value;
-    size_t n = 0;
-    json_object_foreach((json_t *)header, name, value) {
-        enum ghn_status status = strcmp(name, "__metadata__") == 0
-                                     ? read_metadata(r, value)
-                                     : read_entry(r, name, value, &entries[n++]);
+    json_object_foreach(metadata, key, value) {
+        if (!json_is_string(value))
+            return ghn_fail(h->err, GHN_INVALID_FILE, h->source->what,
+                            "__metadata__ entry \"%.100s\" is not a text", key);
+    }
+    return GHN_OK;
+}
+
+static int by_place(const void *a, const void *b) {
+    const struct span *x = a, *y = b;
+    if (x->begin != y->begin)
+        return x->begin < y->begin ? -1 : 1;
+    return (x->end > y->end) - (x->end < y->end);
+}
+
+/* The tensors, sorted by place, must fill the data without hole or overlap. Two empty tensors at
+ * one place have no order and are refused. */
+static enum ghn_status check_places(const struct header *h, const struct span *spans,
+                                    const struct ghn__view *views, int n) {
+    uint64_t end = 0;
+    for (int i = 0; i < n; i++) {
+        const char *name = views[spans[i].view].name;
+        if (spans[i].begin != end)
+            return ghn_fail(h->err, GHN_INVALID_FILE, h->source->what,
+                            "tensor \"%.100s\" begins at byte %llu where %llu was expected: %s",
+                            name, (unsigned long long)spans[i].begin, (unsigned long long)end,
+                            spans[i].begin < end ? "an overlap" : "a hole");
+        if (i > 0 && spans[i].end == spans[i - 1].begin)
+            return ghn_fail(h->err, GHN_INVALID_FILE, h->source->what,
+                            "tensor \"%.100s\" shares its place with another empty one", name);
+        end = spans[i].end;
+    }
+    if (end != h->n_data)
+        return ghn_fail(h->err, GHN_INVALID_FILE, h->source->what,
+                        "the tensors take %llu bytes but the file has %llu bytes of data",
+                        (unsigned long long)end, (unsigned long long)h->n_data);
+    return GHN_OK;
+}
+
+/* Reads every entry of the header into views, in the header's order, and spans. */
+static enum ghn_status read_entries(const struct header *h, json_t *json, struct ghn_arena *arena,
+                                    struct ghn__view *views, struct span *spans, int *ret_n) {
+    int n = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach(json, key, value) {
+        enum ghn_status status;
+        if (strcmp(key, "__metadata__") == 0) {
+            status = check_metadata(h, value);
+        } else {
+            status = read_tensor(h, key, value, &views[n], &spans[n]);
+            if (status == GHN_OK && !(views[n].name = ghn_arena_strdup(arena, key)))
+                status = ghn_fail_memory(h->err);
+            spans[n].view = n;
+            n++;
+        }
         if (status != GHN_OK)
             return status;
     }
@@ -136,124 +197,63 @@ static enum ghn_status read_entries(const struct reader *r, const json_t *header
     return GHN_OK;
 }
 
-/* The header as JSON: it starts with '{', and only spaces may follow its end. */
-static enum ghn_status load_header(const struct reader *r, const unsigned char *text, size_t n,
-                                   json_t **ret) {
-    static const struct ghn_json_limits limits = {.max_depth = 4, .max_tokens = 1200000};
-    while (n > 0 && text[n - 1] == ' ')
-        n--;
-    struct ghn_err inner = GHN_ERR_INIT;
-    if (n == 0 || text[0] != '{' || text[n - 1] != '}')
-        return ghn_fail(r->err, GHN_INVALID_FILE, r->what, "its header is no JSON object");
-    enum ghn_status status = ghn_json_load(text, n, &limits, ret, &inner);
-    if (status == GHN_NO_MEMORY)
-        return ghn_fail_memory(r->err);
-    if (status != GHN_OK)
-        return ghn_fail(r->err, GHN_INVALID_FILE, r->what, "its header cannot be read: %s",
-                        inner.message);
-    if (json_object_size(*ret) <= GHN_TENSORS_MAX)
-        return GHN_OK;
-    json_decref(*ret);
-    *ret = NULL;
-    return ghn_fail(r->err, GHN_TOO_LARGE, r->what, "it has more than %d tensors", GHN_TENSORS_MAX);
-}
-
-enum ghn_status ghn__safetensors_parse(struct ghn_tensors *tensors, const unsigned char *data,
-                                       size_t n, const char *what, struct ghn_err *err) {
-    struct reader r = {tensors, what, err};
-    uint64_t size = n >= 8 ? ghn__le64(data) : 0;
-    if (n < 8 || size > n - 8)
-        return ghn_fail(err, GHN_INVALID_FILE, what,
-                        "its header is longer than the file; it may be cut short");
-    if (size > HEADER_MAX)
-        return ghn_fail(err, GHN_TOO_LARGE, what, "its header has %llu bytes, more than %d",
-                        (unsigned long long)size, HEADER_MAX);
-    json_t *header = NULL;
-    struct entry *entries = NULL;
-    size_t n_entries = 0;
-    enum ghn_status status = load_header(&r, data + 8, (size_t)size, &header);
-    if (status == GHN_OK) {
-        entries = ghn_calloc(json_object_size(header), sizeof(*entries));
-        status = entries ? read_entries(&r, header, entries, &n_entries) : ghn_fail_memory(err);
+static enum ghn_status read_views(const struct header *h, json_t *json,
+                                  struct ghn__parsed *parsed) {
+    size_t capacity = json_object_size(json);
+    struct span *spans = ghn_calloc(capacity, sizeof(*spans));
+    struct ghn__view *views = ghn_calloc(capacity, sizeof(*views));
+    enum ghn_status status = GHN_NO_MEMORY;
+    parsed->views = ghn_calloc(capacity, sizeof(*views));
+    if (!spans || !views || !parsed->views) {
+        (void)ghn_fail_memory(h->err);
+        goto done;
     }
-    if (status == GHN_OK)
-        status = place(&r, entries, n_entries, data + 8 + size, n - 8 - (size_t)size);
-    ghn_free(entries);
-    json_decref(header);
+    int n = 0;
+    status = read_entries(h, json, parsed->arena, views, spans, &n);
+    if (status != GHN_OK)
+        goto done;
+    if (n > 0)
+        qsort(spans, (size_t)n, sizeof(*spans), by_place);
+    status = check_places(h, spans, views, n);
+    for (int i = 0; i < n; i++)
+        parsed->views[i] = views[spans[i].view];
+    parsed->n = n;
+done:
+    ghn_free(spans);
+    ghn_free(views);
     return status;
 }
 
-/* --- Writing --- */
-
-static json_t *shape_to_json(const struct ghn_shape *shape) {
-    json_t *array = json_array();
-    for (int i = 0; i < shape->ndim; i++)
-        if (json_array_append_new(array, json_integer(shape->dim[i])) != 0) {
-            json_decref(array);
-            return NULL;
-        }
-    return array;
-}
-
-/* The header's JSON: metadata first, then the tensors in order; NULL if there is no memory. */
-static json_t *header_to_json(const struct ghn_tensor *items, int n, const json_t *metadata) {
-    json_t *header = json_object();
-    int failed = !header;
-    if (metadata && json_object_size(metadata) > 0)
-        failed |= json_object_set_new(header, "__metadata__", json_deep_copy(metadata));
-    uint64_t at = 0;
-    for (int i = 0; i < n && !failed; i++) {
-        json_t *entry = json_pack("{s:s, s:o, s:[I, I]}", "dtype", ghn_dtype_name(items[i].dtype),
-                                  "shape", shape_to_json(&items[i].shape), "data_offsets",
-                                  (json_int_t)at, (json_int_t)(at + items[i].n_bytes));
-        failed |= json_object_set_new(header, items[i].name, entry);
-        at += items[i].n_bytes;
-    }
-    if (!failed)
-        return header;
-    json_decref(header);
-    return NULL;
-}
-
-enum ghn_status ghn_safetensors_header(const struct ghn_tensor *items, int n,
-                                       const json_t *metadata, char **ret_header, size_t *ret_size,
+enum ghn_status ghn__safetensors_parse(const struct ghn__source *source, struct ghn__parsed *parsed,
                                        struct ghn_err *err) {
-    json_t *json = header_to_json(items, n, metadata);
-    char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
-    json_decref(json);
-    if (!text)
-        return ghn_fail_memory(err);
-    size_t length = strlen(text);
-    size_t size = (8 + length + GHN_ALIGN - 1) / GHN_ALIGN * GHN_ALIGN;
-    char *header = ghn_malloc(size);
-    if (header) {
-        ghn__put_le64((unsigned char *)header, size - 8);
-        memcpy(header + 8, text, length);
-        memset(header + 8 + length, ' ', size - 8 - length);
+    if (source->n < 8)
+        return ghn_fail(err, GHN_INVALID_FILE, source->what, "the file is shorter than 8 bytes");
+    uint64_t n_header = ghn__le64(source->data);
+    if (n_header > source->n - 8)
+        return ghn_fail(err, GHN_INVALID_FILE, source->what,
+                        "a header of %llu bytes in a file of %zu: it is cut off, or no safetensors",
+                        (unsigned long long)n_header, source->n);
+    if (n_header > GHN__MAX_HEADER)
+        return ghn_fail(err, GHN_TOO_LARGE, source->what,
+                        "a header of %llu bytes; at most %d are read", (unsigned long long)n_header,
+                        GHN__MAX_HEADER);
+    json_t *json = NULL;
+    enum ghn_status status =
+        load_json((const char *)source->data + 8, (size_t)n_header, source->what, &json, err);
+    if (status != GHN_OK)
+        return status;
+    struct header h = {source, source->data + 8 + n_header, source->n - 8 - n_header, err};
+    if (json_object_size(json) > GHN__MAX_TENSORS)
+        status =
+            ghn_fail(err, GHN_TOO_LARGE, source->what, "more than %d tensors", GHN__MAX_TENSORS);
+    else
+        status = read_views(&h, json, parsed);
+    json_t *metadata = json_object_get(json, "__metadata__");
+    if (status == GHN_OK) {
+        parsed->metadata = metadata ? json_incref(metadata) : json_object();
+        if (!parsed->metadata)
+            status = ghn_fail_memory(err);
     }
-    free(text);
-    if (!header)
-        return ghn_fail_memory(err);
-    *ret_header = header;
-    *ret_size = size;
-    return GHN_OK;
-}
-
-enum ghn_status ghn_safetensors_write(const char *path, const struct ghn_tensor *items, int n,
-                                      const json_t *metadata, struct ghn_err *err) {
-    char *header = NULL;
-    size_t size = 0;
-    struct ghn_atomic_file *file = NULL;
-    enum ghn_status status = ghn_safetensors_header(items, n, metadata, &header, &size, err);
-    if (status == GHN_OK)
-        status = ghn_atomic_file_new(path, &file, err);
-    if (status == GHN_OK)
-        status = ghn_atomic_file_write(file, header, size, err);
-    for (int i = 0; i < n && status == GHN_OK; i++)
-        status = ghn_atomic_file_write(file, items[i].data, items[i].n_bytes, err);
-    ghn_free(header);
-    if (status == GHN_OK)
-        return ghn_atomic_file_commit(file, err);
-    ghn_atomic_file_abort(file);
+    json_decref(json);
     return status;
 }

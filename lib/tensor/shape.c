@@ -5,19 +5,15 @@
 #include "base/checked.h"
 
 bool ghn_shape_numel(const struct ghn_shape *shape, int64_t *ret) {
-    /* The product of the dimensions that are not 0 is formed first: a 0 must not hide an overflow.
-     */
-    int64_t n = 1;
+    int64_t product = 1;
     bool empty = false;
     for (int i = 0; i < shape->ndim; i++) {
-        if (shape->dim[i] < 0)
+        int64_t dim = shape->dim[i];
+        if (dim < 0 || !ghn_mul_i64(product, dim ? dim : 1, &product))
             return false;
-        if (shape->dim[i] == 0)
-            empty = true;
-        else if (!ghn_mul_i64(n, shape->dim[i], &n))
-            return false;
+        empty = empty || dim == 0;
     }
-    *ret = empty ? 0 : n;
+    *ret = empty ? 0 : product;
     return true;
 }
 
@@ -31,11 +27,15 @@ bool ghn_shape_equal(const struct ghn_shape *a, const struct ghn_shape *b) {
 }
 
 char *ghn_shape_text(const struct ghn_shape *shape, char *buf, size_t n) {
-    size_t used = (size_t)snprintf(buf, n, "[");
-    for (int i = 0; i < shape->ndim && used < n; i++)
-        used +=
-            (size_t)snprintf(buf + used, n - used, i ? ", %lld" : "%lld", (long long)shape->dim[i]);
-    if (used < n)
-        (void)snprintf(buf + used, n - used, "]");
+    if (n == 0)
+        return buf;
+    char full[GHN_SHAPE_TEXT + 32];
+    size_t used = 0;
+    full[used++] = '[';
+    for (int i = 0; i < shape->ndim && used < sizeof(full) - 32; i++)
+        used += (size_t)snprintf(full + used, sizeof(full) - used, i ? ", %lld" : "%lld",
+                                 (long long)shape->dim[i]);
+    (void)snprintf(full + used, sizeof(full) - used, "]");
+    (void)snprintf(buf, n, "%s", full);
     return buf;
 }

@@ -1,276 +1,304 @@
-/* A set of tensors, and the way from a file of either format to one. */
 #include "tensor/tensors.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
+#include <nettle/base16.h>
 #include <nettle/sha2.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/checked.h"
-#include "base/utf8.h"
-#include "tensor/files.h"
+#include "base/mem.h"
+#include "base/names.h"
+#include "tensor/source.h"
 
-/* Files beyond this are no parameters of anything that is served here. */
-#define FILE_MAX ((int64_t)8 << 30)
+/* The largest file that is read, and the piece that is read and hashed at once: small enough to be
+ * in the cache still when it is hashed. */
+static const uint64_t max_file = (uint64_t)8 << 30;
+enum { READ_PIECE = 1 << 18 };
 
-/* --- The set --- */
+/* Who owns what a set points to. */
+struct storage {
+    struct ghn_arena arena; /* the items and their names */
+    void *file;             /* the file's bytes; NULL once nothing points into them */
+    void *copies;           /* tensors that did not lie as they must */
+    struct ghn_names names; /* tensor name -> its number */
+};
 
-static struct ghn__storage *storage_of(const struct ghn_tensors *tensors) {
-    return tensors->storage;
+/* Where in a buffer aligned to 64 bytes a file that starts with these 8 bytes must lie, so that its
+ * tensors are aligned if they are in their file's own terms: PyTorch counts from the beginning of
+ * the file, safetensors from the end of its header, whose size these bytes tell. */
+static size_t lead_of(const unsigned char head[8]) {
+    if (memcmp(head, "PK", 2) == 0)
+        return 0;
+    return (size_t)(GHN_ALIGN - (8 + ghn__le64(head)) % GHN_ALIGN) % GHN_ALIGN;
 }
 
-struct ghn_arena *ghn__tensors_arena(struct ghn_tensors *tensors) {
-    return &storage_of(tensors)->arena;
+/* Reads up to n bytes at offset; returns how many, fewer only at the end of the file, or -1. */
+static ssize_t read_at(int fd, void *buf, size_t n, uint64_t offset) {
+    size_t done = 0;
+    while (done < n) {
+        ssize_t got = pread(fd, (char *)buf + done, n - done, (off_t)(offset + done));
+        if (got == 0)
+            break;
+        if (got > 0)
+            done += (size_t)got;
+        else if (errno != EINTR)
+            return -1;
+    }
+    return (ssize_t)done;
+}
+
+/* Reads size bytes into buf, hashing along the way. */
+static enum ghn_status read_all(int fd, unsigned char *buf, uint64_t size, const char *path,
+                                char ret_sha256[65], struct ghn_err *err) {
+    struct sha256_ctx sha;
+    sha256_init(&sha);
+    for (uint64_t done = 0; done < size;) {
+        size_t piece = size - done < READ_PIECE ? (size_t)(size - done) : READ_PIECE;
+        ssize_t got = read_at(fd, buf + done, piece, done);
+        if (got < 0)
+            return ghn_fail(err, GHN_IO, path, "cannot read: %s", strerror(errno));
+        if ((size_t)got < piece)
+            return ghn_fail(err, GHN_IO, path, "the file became shorter while it was read");
+        sha256_update(&sha, piece, buf + done);
+        done += piece;
+    }
+    uint8_t digest[SHA256_DIGEST_SIZE];
+    sha256_digest(&sha, sizeof(digest), digest);
+    base16_encode_update(ret_sha256, sizeof(digest), digest);
+    ret_sha256[BASE16_ENCODE_LENGTH(sizeof(digest))] = '\0';
+    return GHN_OK;
+}
+
+/* An open file into memory: *ret_buffer is the caller's to free, *source points into it. */
+static enum ghn_status load_fd(int fd, const char *path, void **ret_buffer,
+                               struct ghn__source *source, char ret_sha256[65],
+                               struct ghn_err *err) {
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return ghn_fail(err, GHN_IO, path, "cannot read: %s", strerror(errno));
+    if (!S_ISREG(st.st_mode))
+        return ghn_fail(err, GHN_IO, path, "this is not a regular file");
+    if ((uint64_t)st.st_size > max_file)
+        return ghn_fail(err, GHN_TOO_LARGE, path, "a file of %lld bytes; at most %llu are read",
+                        (long long)st.st_size, (unsigned long long)max_file);
+    unsigned char head[8] = {0};
+    if (read_at(fd, head, sizeof(head), 0) < 0)
+        return ghn_fail(err, GHN_IO, path, "cannot read: %s", strerror(errno));
+    size_t lead = lead_of(head);
+    unsigned char *buffer = ghn_malloc((size_t)st.st_size + lead);
+    if (!buffer)
+        return ghn_fail_memory(err);
+    enum ghn_status status =
+        read_all(fd, buffer + lead, (uint64_t)st.st_size, path, ret_sha256, err);
+    if (status != GHN_OK) {
+        ghn_free(buffer);
+        return status;
+    }
+    *ret_buffer = buffer;
+    *source = (struct ghn__source){buffer + lead, (size_t)st.st_size, path};
+    return GHN_OK;
+}
+
+static enum ghn_status index_names(struct ghn_tensors *set, const char *what, struct ghn_err *err) {
+    struct storage *storage = set->storage;
+    for (int i = 0; i < set->n; i++) {
+        int at = ghn_names_add(&storage->names, set->items[i].name, i);
+        if (at == GHN_NAMES_NO_MEMORY)
+            return ghn_fail_memory(err);
+        if (at != i)
+            return ghn_fail(err, GHN_INVALID_FILE, what, "two tensors are called \"%.100s\"",
+                            set->items[i].name);
+    }
+    return GHN_OK;
+}
+
+static bool lies_well(const struct ghn__view *view) {
+    return view->contiguous && (uintptr_t)view->first % GHN_ALIGN == 0;
+}
+
+static size_t round_up(size_t n) {
+    return (n + GHN_ALIGN - 1) / GHN_ALIGN * GHN_ALIGN;
+}
+
+/* Room for the tensors that do not lie as they must. Views may overlap in the file, so that a small
+ * one could ask for much: the copies may take four times the file and no more. */
+static enum ghn_status allocate_copies(const struct ghn__source *source,
+                                       const struct ghn__parsed *parsed, void **ret,
+                                       struct ghn_err *err) {
+    size_t bytes = 0, rounded = 0;
+    bool any = false;
+    for (int i = 0; i < parsed->n; i++)
+        if (!lies_well(&parsed->views[i])) {
+            any = true;
+            bytes += parsed->views[i].n_bytes;
+            rounded += round_up(parsed->views[i].n_bytes);
+            if (bytes / 4 > source->n)
+                return ghn_fail(err, GHN_TOO_LARGE, source->what,
+                                "the tensors share storage so much that they take more than 4 "
+                                "times the file's size");
+        }
+    if (!any)
+        return GHN_OK;
+    *ret = ghn_malloc(rounded);
+    return *ret ? GHN_OK : ghn_fail_memory(err);
+}
+
+/* The elements of a strided view one after the other; the inner loop runs over the last dimension.
+ */
+static void gather(char *dst, const struct ghn__view *view, size_t size) {
+    const struct ghn_shape *shape = &view->shape;
+    int last = shape->ndim - 1;
+    int64_t index[GHN_MAX_DIMS] = {0};
+    if (view->n_bytes == 0)
+        return;
+    for (;;) {
+        const unsigned char *src = view->first;
+        for (int d = 0; d < last; d++)
+            src += (size_t)(index[d] * view->stride[d]) * size;
+        for (int64_t i = 0; i < shape->dim[last]; i++, dst += size)
+            memcpy(dst, src + (size_t)(i * view->stride[last]) * size, size);
+        int d = last - 1;
+        for (; d >= 0 && ++index[d] == shape->dim[d]; d--)
+            index[d] = 0;
+        if (d < 0)
+            return;
+    }
+}
+
+/* Turns views into tensors, copying those that do not lie as they must. */
+static void place(struct ghn_tensors *set, const struct ghn__parsed *parsed) {
+    struct storage *storage = set->storage;
+    char *copy = storage->copies;
+    bool file_in_use = false;
+    for (int i = 0; i < parsed->n; i++) {
+        const struct ghn__view *view = &parsed->views[i];
+        const void *data = view->first;
+        if (lies_well(view)) {
+            file_in_use = true;
+        } else {
+            if (view->contiguous && view->n_bytes > 0)
+                memcpy(copy, view->first, view->n_bytes);
+            else
+                gather(copy, view, ghn_dtype_size(view->dtype));
+            data = copy;
+            copy += round_up(view->n_bytes);
+        }
+        set->items[i] =
+            (struct ghn_tensor){view->name, view->dtype, view->shape, data, view->n_bytes};
+    }
+    if (!file_in_use) {
+        ghn_free(storage->file);
+        storage->file = NULL;
+    }
+}
+
+static enum ghn_status build(struct ghn_tensors *set, const struct ghn__source *source,
+                             const struct ghn__parsed *parsed, struct ghn_err *err) {
+    struct storage *storage = set->storage;
+    set->items = ghn_arena_array(&storage->arena, (size_t)parsed->n, sizeof(struct ghn_tensor));
+    if (!set->items)
+        return ghn_fail_memory(err);
+    enum ghn_status status = allocate_copies(source, parsed, &storage->copies, err);
+    if (status != GHN_OK)
+        return status;
+    set->n = parsed->n;
+    place(set, parsed);
+    return index_names(set, source->what, err);
+}
+
+static enum ghn_status parse_by_format(struct ghn_tensors *set, const struct ghn__source *source,
+                                       struct ghn__parsed *parsed, struct ghn_err *err) {
+    if (source->n >= 2 && memcmp(source->data, "PK", 2) == 0) {
+        set->format = GHN_TORCH_ZIP;
+        return ghn__torch_parse(source, parsed, err);
+    }
+    if (source->n > 8 && source->data[8] == '{') {
+        set->format = GHN_SAFETENSORS;
+        return ghn__safetensors_parse(source, parsed, err);
+    }
+    return ghn__refuse_unknown(source, err);
+}
+
+/* Makes a set of the source, which lies in buffer. The set, or on failure this function, frees
+ * buffer. */
+static enum ghn_status make_set(void *buffer, const struct ghn__source *source, const char *sha256,
+                                struct ghn_tensors **ret, struct ghn_err *err) {
+    struct ghn_tensors *set = ghn_calloc(1, sizeof(*set));
+    struct storage *storage = ghn_calloc(1, sizeof(*storage));
+    if (!set || !storage) {
+        ghn_free(set);
+        ghn_free(storage);
+        ghn_free(buffer);
+        return ghn_fail_memory(err);
+    }
+    set->storage = storage;
+    storage->file = buffer;
+    memcpy(set->sha256, sha256, strlen(sha256) + 1);
+    struct ghn__parsed parsed = {.arena = &storage->arena};
+    enum ghn_status status = parse_by_format(set, source, &parsed, err);
+    set->metadata = parsed.metadata;
+    if (status == GHN_OK)
+        status = build(set, source, &parsed, err);
+    ghn_free(parsed.views);
+    if (status != GHN_OK) {
+        ghn_tensors_free(set);
+        return status;
+    }
+    *ret = set;
+    return GHN_OK;
+}
+
+enum ghn_status ghn_tensors_read(const char *path, struct ghn_tensors **ret, struct ghn_err *err) {
+    /* O_NONBLOCK, for a FIFO would make open wait for a writer. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    if (fd < 0)
+        return ghn_fail(err, GHN_IO, path, "cannot open: %s", strerror(errno));
+    void *buffer;
+    struct ghn__source source;
+    char sha256[65];
+    enum ghn_status status = load_fd(fd, path, &buffer, &source, sha256, err);
+    (void)close(fd);
+    if (status != GHN_OK)
+        return status;
+    return make_set(buffer, &source, sha256, ret, err);
+}
+
+enum ghn_status ghn_tensors_parse(const void *data, size_t n, const char *what,
+                                  struct ghn_tensors **ret, struct ghn_err *err) {
+    if (n > max_file)
+        return ghn_fail(err, GHN_TOO_LARGE, what, "%zu bytes; at most %llu are read", n,
+                        (unsigned long long)max_file);
+    unsigned char head[8] = {0};
+    if (n > 0)
+        memcpy(head, data, n < sizeof(head) ? n : sizeof(head));
+    size_t lead = lead_of(head);
+    unsigned char *buffer = ghn_malloc(n + lead);
+    if (!buffer)
+        return ghn_fail_memory(err);
+    if (n > 0)
+        memcpy(buffer + lead, data, n);
+    return make_set(buffer, &(struct ghn__source){buffer + lead, n, what}, "", ret, err);
 }
 
 void ghn_tensors_free(struct ghn_tensors *tensors) {
     if (!tensors)
         return;
-    struct ghn__storage *storage = storage_of(tensors);
+    json_decref(tensors->metadata);
+    struct storage *storage = tensors->storage;
     if (storage) {
-        for (int i = 0; i < tensors->n && storage->copies; i++)
-            ghn_free(storage->copies[i]);
-        ghn_names_done(&storage->names);
         ghn_free(storage->file);
+        ghn_free(storage->copies);
+        ghn_names_done(&storage->names);
         ghn_arena_done(&storage->arena);
         ghn_free(storage);
     }
-    json_decref(tensors->metadata);
     ghn_free(tensors);
 }
 
-static struct ghn_tensors *new_set(void) {
-    struct ghn_tensors *tensors = ghn_calloc(1, sizeof(*tensors));
-    if (!tensors)
-        return NULL;
-    tensors->storage = ghn_calloc(1, sizeof(struct ghn__storage));
-    tensors->metadata = json_object();
-    if (tensors->storage && tensors->metadata)
-        return tensors;
-    ghn_tensors_free(tensors);
-    return NULL;
-}
-
-enum ghn_status ghn__tensors_reserve(struct ghn_tensors *tensors, size_t n, struct ghn_err *err) {
-    struct ghn__storage *storage = storage_of(tensors);
-    tensors->items = ghn_arena_array(&storage->arena, n, sizeof(*tensors->items));
-    storage->copies = ghn_arena_array(&storage->arena, n, sizeof(*storage->copies));
-    return tensors->items && storage->copies ? GHN_OK : ghn_fail_memory(err);
-}
-
-enum ghn_status ghn__tensor_bytes(enum ghn_dtype dtype, const struct ghn_shape *shape,
-                                  const char *what, const char *name, size_t *ret,
-                                  struct ghn_err *err) {
-    int64_t numel, n_bytes;
-    if (!ghn_shape_numel(shape, &numel) ||
-        !ghn_mul_i64(numel, (int64_t)ghn_dtype_size(dtype), &n_bytes))
-        return ghn_fail(err, GHN_INVALID_FILE, what, "tensor \"%s\" has an impossible size", name);
-    if (numel == 0)
-        return ghn_fail(err, GHN_INVALID_FILE, what, "tensor \"%s\" has no elements", name);
-    *ret = (size_t)n_bytes;
-    return GHN_OK;
-}
-
-static enum ghn_status check_new(struct ghn_tensors *tensors, const char *what, const char *name,
-                                 struct ghn_err *err) {
-    size_t n = strlen(name);
-    if (n == 0 || n > GHN_TENSOR_NAME_MAX || !ghn_utf8_valid(name, n))
-        return ghn_fail(err, GHN_INVALID_FILE, what,
-                        "a tensor is called \"%.64s\": expected 1 to %d bytes of UTF-8", name,
-                        GHN_TENSOR_NAME_MAX);
-    int at = ghn_names_add(&storage_of(tensors)->names, name, tensors->n);
-    if (at == GHN_NAMES_NO_MEMORY)
-        return ghn_fail_memory(err);
-    if (at != tensors->n)
-        return ghn_fail(err, GHN_INVALID_FILE, what, "tensor \"%s\" is there twice", name);
-    return GHN_OK;
-}
-
-enum ghn_status ghn__tensors_add_new(struct ghn_tensors *tensors, const char *what,
-                                     const char *name, enum ghn_dtype dtype,
-                                     const struct ghn_shape *shape, size_t n_bytes, void **ret,
-                                     struct ghn_err *err) {
-    enum ghn_status status = check_new(tensors, what, name, err);
-    if (status != GHN_OK)
-        return status;
-    void *copy = ghn_malloc(n_bytes);
-    if (!copy)
-        return ghn_fail_memory(err);
-    storage_of(tensors)->copies[tensors->n] = copy;
-    tensors->items[tensors->n++] = (struct ghn_tensor){name, dtype, *shape, copy, n_bytes};
-    *ret = copy;
-    return GHN_OK;
-}
-
-enum ghn_status ghn__tensors_add(struct ghn_tensors *tensors, const char *what, const char *name,
-                                 enum ghn_dtype dtype, const struct ghn_shape *shape,
-                                 const void *data, size_t n_bytes, struct ghn_err *err) {
-    if ((uintptr_t)data % GHN_ALIGN != 0) {
-        void *copy = NULL;
-        enum ghn_status status =
-            ghn__tensors_add_new(tensors, what, name, dtype, shape, n_bytes, &copy, err);
-        if (status == GHN_OK)
-            memcpy(copy, data, n_bytes);
-        return status;
-    }
-    enum ghn_status status = check_new(tensors, what, name, err);
-    if (status == GHN_OK)
-        tensors->items[tensors->n++] = (struct ghn_tensor){name, dtype, *shape, data, n_bytes};
-    return status;
-}
-
 const struct ghn_tensor *ghn_tensors_find(const struct ghn_tensors *tensors, const char *name) {
-    int i = ghn_names_find(&storage_of(tensors)->names, name);
+    const struct storage *storage = tensors->storage;
+    int i = ghn_names_find(&storage->names, name);
     return i < 0 ? NULL : &tensors->items[i];
-}
-
-/* --- Telling formats apart --- */
-
-struct magic {
-    const char *bytes;
-    size_t n, offset;
-    const char *meaning; /* what the file is and what to do */
-};
-
-static const struct magic others[] = {
-    {"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19", 14, 0,
-     "a PyTorch file of the format before version 1.6; convert it once with Python: "
-     "torch.save(torch.load(OLD, map_location=\"cpu\"), NEW)"},
-    {"\x80", 1, 0,
-     "a bare pickle, which is never read; save the parameters with torch.save or as safetensors"},
-    {"ustar", 5, 257, "a tar archive; extract the parameter file from it"},
-    {"\x89HDF\r\n\x1a\n", 8, 0, "an HDF5 file; save the parameters as safetensors"},
-    {"\x1f\x8b", 2, 0, "compressed by gzip; decompress it first"},
-    {"\x28\xb5\x2f\xfd", 4, 0, "compressed by zstd; decompress it first"},
-    {"\x93NUMPY", 6, 0, "a NumPy array; save the parameters as safetensors"},
-    {"GGUF", 4, 0, "a GGUF file; save the parameters as safetensors"},
-};
-
-static enum ghn_status refuse(const unsigned char *data, size_t n, const char *what,
-                              struct ghn_err *err) {
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        const struct magic *magic = &others[i];
-        if (n >= magic->offset + magic->n &&
-            memcmp(data + magic->offset, magic->bytes, magic->n) == 0)
-            return ghn_fail(err, GHN_UNSUPPORTED_FILE, what, "this is %s", magic->meaning);
-    }
-    return ghn_fail(err, GHN_UNSUPPORTED_FILE, what,
-                    "this is neither a safetensors file nor a PyTorch file");
-}
-
-/* Fills a set from its own bytes. */
-static enum ghn_status parse(struct ghn_tensors *tensors, size_t n, const char *what,
-                             struct ghn_err *err) {
-    const unsigned char *data = storage_of(tensors)->file;
-    if (n >= 4 && memcmp(data, "PK\3\4", 4) == 0) {
-        tensors->format = GHN_TORCH_ZIP;
-        return ghn__torch_parse(tensors, data, n, what, err);
-    }
-    if (n >= 9 && data[8] == '{') {
-        tensors->format = GHN_SAFETENSORS;
-        return ghn__safetensors_parse(tensors, data, n, what, err);
-    }
-    return refuse(data, n, what, err);
-}
-
-static void digest(const unsigned char *data, size_t n, char ret[65]) {
-    struct sha256_ctx context;
-    uint8_t hash[SHA256_DIGEST_SIZE];
-    sha256_init(&context);
-    sha256_update(&context, n, data);
-    sha256_digest(&context, sizeof(hash), hash);
-    for (size_t i = 0; i < sizeof(hash); i++)
-        (void)snprintf(ret + 2 * i, 3, "%02x", hash[i]);
-}
-
-enum ghn_status ghn_tensors_parse(const void *data, size_t n, const char *what,
-                                  struct ghn_tensors **ret, struct ghn_err *err) {
-    struct ghn_tensors *tensors = new_set();
-    unsigned char *file = ghn_malloc(n);
-    if (!tensors || !file) {
-        ghn_free(file);
-        ghn_tensors_free(tensors);
-        return ghn_fail_memory(err);
-    }
-    if (n)
-        memcpy(file, data, n);
-    storage_of(tensors)->file = file;
-    enum ghn_status status = parse(tensors, n, what, err);
-    if (status == GHN_OK)
-        *ret = tensors;
-    else
-        ghn_tensors_free(tensors);
-    return status;
-}
-
-/* --- Files --- */
-
-static enum ghn_status fail_errno(struct ghn_err *err, const char *path, const char *doing) {
-    return ghn_fail(err, GHN_IO, path, "cannot %s it: %s", doing, strerror(errno));
-}
-
-static enum ghn_status read_all(int fd, const char *path, unsigned char *data, size_t n,
-                                struct ghn_err *err) {
-    for (size_t done = 0; done < n;) {
-        ssize_t k = read(fd, data + done, n - done);
-        if (k < 0 && errno == EINTR)
-            continue;
-        if (k < 0)
-            return fail_errno(err, path, "read");
-        if (k == 0)
-            return ghn_fail(err, GHN_IO, path, "it became shorter while it was read");
-        done += (size_t)k;
-    }
-    return GHN_OK;
-}
-
-/* The bytes of a regular file; the caller frees. */
-static enum ghn_status read_file(const char *path, unsigned char **ret, size_t *ret_n,
-                                 struct ghn_err *err) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (fd < 0)
-        return fail_errno(err, path, "open");
-    struct stat st;
-    unsigned char *data = NULL;
-    enum ghn_status status = GHN_OK;
-    if (fstat(fd, &st) != 0)
-        status = fail_errno(err, path, "look at");
-    else if (!S_ISREG(st.st_mode))
-        status = ghn_fail(err, GHN_IO, path, "it is no regular file");
-    else if (st.st_size > FILE_MAX)
-        status = ghn_fail(err, GHN_TOO_LARGE, path, "it has %" PRId64 " bytes, more than 8 GiB",
-                          (int64_t)st.st_size);
-    if (status == GHN_OK) {
-        data = ghn_malloc((size_t)st.st_size);
-        status = data ? read_all(fd, path, data, (size_t)st.st_size, err) : ghn_fail_memory(err);
-    }
-    (void)close(fd);
-    if (status == GHN_OK) {
-        *ret = data;
-        *ret_n = (size_t)st.st_size;
-    } else {
-        ghn_free(data);
-    }
-    return status;
-}
-
-enum ghn_status ghn_tensors_read(const char *path, struct ghn_tensors **ret, struct ghn_err *err) {
-    struct ghn_tensors *tensors = new_set();
-    if (!tensors)
-        return ghn_fail_memory(err);
-    size_t n = 0;
-    enum ghn_status status = read_file(path, &storage_of(tensors)->file, &n, err);
-    if (status == GHN_OK)
-        status = parse(tensors, n, path, err);
-    if (status == GHN_OK) {
-        digest(storage_of(tensors)->file, n, tensors->sha256);
-        *ret = tensors;
-    } else {
-        ghn_tensors_free(tensors);
-    }
-    return status;
 }

@@ -1,256 +1,417 @@
-/* PyTorch files: from the archive's records and its pickle to tensors and plain values. */
+/* A PyTorch file: an archive with a pickle that describes objects and a record for each storage. */
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/checked.h"
-#include "tensor/files.h"
+#include "tensor/source.h"
 #include "tensor/torch_pickle.h"
 #include "tensor/torch_zip.h"
 
 enum {
-    PICKLE_MAX = 64 << 20,
-    DEPTH_MAX = 32,      /* of nested containers */
-    VISITS_MAX = 500000, /* of objects: the memo lets a small pickle unfold into a huge tree */
+    MAX_DEPTH = 64,
+    /* Values looked at, shared ones as often as they are met. */
+    MAX_STEPS = 1000000,
+    MAX_METADATA = 16 * 1048576, /* bytes of text, shared texts as often as they are met */
+    MAX_VERSION = 10,            /* of the archive's layout, as PyTorch 2 has it */
 };
 
-struct collector {
-    struct ghn_tensors *tensors;
-    const struct ghn_zip *zip;
-    const char *what;
+struct reader {
+    const struct ghn__source *source;
+    const struct ghn__zip *zip;
+    const char *root; /* the folder that all records are in; not NUL-terminated */
+    size_t n_root;
+    struct ghn__parsed *parsed;
+    int capacity;                 /* of parsed->views */
+    const struct ghn__list *top;  /* the dict that the pickle holds */
+    char name[GHN__MAX_NAME + 1]; /* of the dict or tensor that is being collected */
+    size_t n_name;
+    int steps;
+    size_t n_text; /* bytes of text in the metadata */
     struct ghn_err *err;
-    long visits;
 };
 
-/* --- Plain values, for the metadata --- */
-
-static bool tick(struct collector *c) {
-    return ++c->visits <= VISITS_MAX;
+static enum ghn_status invalid(struct reader *r, const char *wrong) {
+    return ghn_fail(r->err, GHN_INVALID_FILE, r->source->what, "%s", wrong);
 }
 
-/* The JSON of a value; NULL, without an error, for what is none: a tensor, a number that JSON has
- * not, a tree too deep or large. */
-static json_t *to_json(struct collector *c, const struct ghn_py *value, int depth);
+static const struct ghn__record *find(const struct reader *r, const char *name) {
+    return ghn__zip_find(r->zip, r->root, r->n_root, name, strlen(name));
+}
 
-static json_t *list_to_json(struct collector *c, const struct ghn_py *list, int depth) {
-    json_t *array = json_array();
-    for (size_t i = 0; i < list->n; i++) {
-        json_t *item = to_json(c, list->items[i], depth + 1);
-        if (!item || json_array_append_new(array, item) != 0) {
-            json_decref(array);
-            return NULL;
-        }
+static bool content_is(const struct ghn__record *record, const char *text) {
+    return record->size == strlen(text) && memcmp(record->data, text, strlen(text)) == 0;
+}
+
+/* Finds ROOT/data.pkl, ROOT being the one folder that all records are in. */
+static enum ghn_status find_pickle(struct reader *r, const struct ghn__record **ret) {
+    const char *slash = memchr(r->zip->records[0].name, '/', r->zip->records[0].n_name);
+    r->root = r->zip->records[0].name;
+    r->n_root = slash ? (size_t)(slash - r->root) : 0;
+    const struct ghn__record *pickle = slash ? find(r, "data.pkl") : NULL;
+    if (!pickle)
+        return ghn_fail(r->err, GHN_UNSUPPORTED_FILE, r->source->what,
+                        "this is a ZIP archive but holds no data.pkl, so torch.save did not write "
+                        "it");
+    for (int i = 0; i < r->zip->n; i++) {
+        const struct ghn__record *record = &r->zip->records[i];
+        if (record->n_name <= r->n_root + 1 || memcmp(record->name, r->root, r->n_root + 1) != 0)
+            return invalid(r, "the archive's records are not all in one folder");
     }
-    return array;
+    if (find(r, "constants.pkl"))
+        return ghn_fail(r->err, GHN_UNSUPPORTED_FILE, r->source->what,
+                        "this is a TorchScript archive; save the model's state_dict() with "
+                        "torch.save");
+    *ret = pickle;
+    return GHN_OK;
 }
 
-/* Of a dict what has a string for its key and plain values; the rest is left out. */
-static json_t *dict_to_json(struct collector *c, const struct ghn_py *dict, int depth) {
-    json_t *object = json_object();
-    for (size_t i = 0; i < dict->n; i++) {
-        const struct ghn_py *key = dict->items[2 * i];
-        json_t *value =
-            key->kind == GHN_PY_STR ? to_json(c, dict->items[2 * i + 1], depth + 1) : NULL;
-        if (value)
-            (void)json_object_set_new(object, key->text, value);
-    }
-    return object;
+/* The records that say how the others are written. */
+static enum ghn_status check_layout(struct reader *r) {
+    const struct ghn__record *order = find(r, "byteorder"), *version = find(r, "version");
+    if (order && !content_is(order, "little"))
+        return ghn_fail(r->err, GHN_UNSUPPORTED_FILE, r->source->what,
+                        "the file's tensors are not in little-endian order");
+    if (!version)
+        version = find(r, ".data/version");
+    if (!version)
+        return invalid(r, "the archive has no record \"version\"");
+    int number = 0;
+    uint64_t i = 0;
+    for (; i < version->size && version->data[i] >= '0' && version->data[i] <= '9' && i < 4; i++)
+        number = 10 * number + (version->data[i] - '0');
+    bool ends = i == version->size || (i + 1 == version->size && version->data[i] == '\n');
+    if (i == 0 || !ends)
+        return invalid(r, "the record \"version\" holds no version");
+    if (number < 1 || number > MAX_VERSION)
+        return ghn_fail(r->err, GHN_UNSUPPORTED_FILE, r->source->what,
+                        "the archive's layout has version %d; 1 to %d are read", number,
+                        MAX_VERSION);
+    return GHN_OK;
 }
 
-static json_t *to_json(struct collector *c, const struct ghn_py *value, int depth) {
-    if (depth > DEPTH_MAX || !tick(c))
-        return NULL;
-    switch (value->kind) {
-    case GHN_PY_NONE:
-        return json_null();
-    case GHN_PY_BOOL:
-        return json_boolean(value->boolean);
-    case GHN_PY_INT:
-        return json_integer(value->integer);
-    case GHN_PY_FLOAT:
-        return json_real(value->real); /* NULL for infinities and NaN */
-    case GHN_PY_STR:
-        return json_stringn(value->text, value->length);
-    case GHN_PY_TUPLE:
-    case GHN_PY_LIST:
-        return list_to_json(c, value, depth);
-    case GHN_PY_DICT:
-        return dict_to_json(c, value, depth);
-    default:
-        return NULL;
-    }
+/* Counts a value that is looked at. Containers may share and hold one another, so that walking them
+ * could take for ever. */
+static enum ghn_status step(struct reader *r, int depth) {
+    if (depth > MAX_DEPTH)
+        return ghn_fail(r->err, GHN_TOO_LARGE, r->source->what,
+                        "the objects nest more than %d levels deep", MAX_DEPTH);
+    if (++r->steps > MAX_STEPS)
+        return ghn_fail(r->err, GHN_TOO_LARGE, r->source->what, "the file has more than %d values",
+                        MAX_STEPS);
+    return GHN_OK;
 }
 
-/* --- Tensors --- */
+/* The record of a storage, which must be as long as the pickle says. */
+static enum ghn_status find_storage(struct reader *r, const struct ghn__torch_storage *storage,
+                                    const struct ghn__record **ret) {
+    char path[32] = "data/";
+    memcpy(path + 5, storage->key->bytes, storage->key->n); /* at most 10 digits */
+    const struct ghn__record *record = find(r, path);
+    if (!record)
+        return ghn_fail(r->err, GHN_INVALID_FILE, r->source->what,
+                        "tensor \"%.100s\" lies in record \"%s\", which is not there", r->name,
+                        path);
+    int64_t n_bytes;
+    if (!ghn_mul_i64(storage->numel, (int64_t)ghn_dtype_size(storage->dtype), &n_bytes) ||
+        (uint64_t)n_bytes != record->size)
+        return ghn_fail(r->err, GHN_INVALID_FILE, r->source->what,
+                        "tensor \"%.100s\" lies in record \"%s\" of %llu bytes, which does not "
+                        "hold %lld elements of %s",
+                        r->name, path, (unsigned long long)record->size, (long long)storage->numel,
+                        ghn_dtype_name(storage->dtype));
+    *ret = record;
+    return GHN_OK;
+}
 
-static bool is_contiguous(const struct ghn_py *tensor) {
+/* Whether elements follow one another in row-major order; dimensions of 1 have no stride. */
+static bool is_contiguous(const struct ghn__torch_tensor *t) {
     int64_t expected = 1;
-    for (int i = tensor->shape.ndim - 1; i >= 0; i--) {
-        if (tensor->shape.dim[i] != 1 && tensor->stride[i] != expected)
+    for (int i = t->shape.ndim - 1; i >= 0; i--) {
+        if (t->shape.dim[i] == 1)
+            continue;
+        if (t->stride[i] != expected)
             return false;
-        expected *= tensor->shape.dim[i];
+        expected *= t->shape.dim[i];
     }
     return true;
 }
 
-/* Copies a strided tensor of elements of `size` bytes, in row-major order, to dst. */
-static void gather(const struct ghn_py *tensor, const unsigned char *src, size_t size,
-                   unsigned char *dst, int64_t numel) {
-    int64_t index[GHN_MAX_DIMS] = {0};
-    int64_t at = tensor->offset;
-    for (int64_t k = 0; k < numel; k++) {
-        memcpy(dst + (size_t)k * size, src + (size_t)at * size, size);
-        for (int d = tensor->shape.ndim - 1; d >= 0; d--) {
-            at += tensor->stride[d];
-            if (++index[d] < tensor->shape.dim[d])
-                break;
-            at -= tensor->stride[d] * tensor->shape.dim[d];
-            index[d] = 0;
-        }
-    }
-}
-
-/* Whether every element lies within a storage of numel elements: offset + sum (size - 1) stride <
- * numel. */
-static bool stays_inside(const struct ghn_py *tensor, int64_t numel) {
-    int64_t last = tensor->offset;
-    for (int i = 0; i < tensor->shape.ndim; i++) {
-        int64_t step;
-        if (tensor->shape.dim[i] < 1 ||
-            !ghn_mul_i64(tensor->shape.dim[i] - 1, tensor->stride[i], &step) ||
-            !ghn_add_i64(last, step, &last))
+/* Checks that a tensor of numel elements lies within its storage, and that no small storage stands
+ * for a large tensor. */
+static bool fits(const struct ghn__torch_tensor *t, int64_t numel) {
+    int64_t last = t->offset, extent;
+    if (numel == 0)
+        return t->offset <= t->storage->numel;
+    for (int i = 0; i < t->shape.ndim; i++)
+        if (!ghn_mul_i64(t->shape.dim[i] - 1, t->stride[i], &extent) ||
+            !ghn_add_i64(last, extent, &last))
             return false;
-    }
-    return last < numel;
+    return last < t->storage->numel && numel <= t->storage->numel;
 }
 
-static enum ghn_status invalid(const struct collector *c, const char *name, const char *message) {
-    return ghn_fail(c->err, GHN_INVALID_FILE, c->what, "tensor \"%s\" %s", name, message);
+static bool grow_views(struct reader *r) {
+    if (r->parsed->n < r->capacity)
+        return true;
+    int more = r->capacity ? 2 * r->capacity : 64;
+    struct ghn__view *views = ghn_realloc(r->parsed->views, (size_t)r->capacity * sizeof(*views),
+                                          (size_t)more * sizeof(*views));
+    if (!views)
+        return false;
+    r->parsed->views = views;
+    r->capacity = more;
+    return true;
 }
 
-/* The record of a tensor's storage, if it is as large as the pickle says. */
-static enum ghn_status find_record(const struct collector *c, const char *name,
-                                   const struct ghn_py *storage, const unsigned char **ret) {
-    char record[64] = "data/";
-    (void)strncat(record, storage->key, sizeof(record) - strlen(record) - 1);
-    const struct ghn_zip_member *member = ghn__zip_find(c->zip, record);
-    int64_t n_bytes;
-    if (!member)
-        return invalid(c, name, "names a record that is not in the archive");
-    if (!ghn_mul_i64(storage->numel, (int64_t)ghn_dtype_size(storage->dtype), &n_bytes) ||
-        (size_t)n_bytes != member->size)
-        return invalid(c, name, "has a record of another size than its pickle says");
-    *ret = member->data;
+/* Adds a tensor under the name in r->name. */
+static enum ghn_status add_tensor(struct reader *r, const struct ghn__torch_tensor *tensor) {
+    const struct ghn__record *record;
+    enum ghn_status status = find_storage(r, tensor->storage, &record);
+    if (status != GHN_OK)
+        return status;
+    int64_t numel, size = (int64_t)ghn_dtype_size(tensor->storage->dtype);
+    if (!ghn_shape_numel(&tensor->shape, &numel) || !fits(tensor, numel))
+        return ghn_fail(r->err, GHN_INVALID_FILE, r->source->what,
+                        "tensor \"%.100s\" reaches beyond its storage of %lld elements", r->name,
+                        (long long)tensor->storage->numel);
+    if (r->parsed->n == GHN__MAX_TENSORS)
+        return ghn_fail(r->err, GHN_TOO_LARGE, r->source->what, "more than %d tensors",
+                        GHN__MAX_TENSORS);
+    const char *name = ghn_arena_strdup(r->parsed->arena, r->name);
+    if (!name || !grow_views(r))
+        return ghn_fail_memory(r->err);
+    struct ghn__view *view = &r->parsed->views[r->parsed->n++];
+    *view = (struct ghn__view){.name = name,
+                               .dtype = tensor->storage->dtype,
+                               .shape = tensor->shape,
+                               .first = record->data + tensor->offset * size,
+                               .n_bytes = (size_t)(numel * size),
+                               .contiguous = numel == 0 || is_contiguous(tensor)};
+    memcpy(view->stride, tensor->stride, sizeof(view->stride));
     return GHN_OK;
 }
 
-static enum ghn_status add_tensor(struct collector *c, const char *name,
-                                  const struct ghn_py *tensor) {
-    const struct ghn_py *storage = tensor->storage;
-    const unsigned char *data = NULL;
-    size_t n_bytes = 0, size = ghn_dtype_size(storage->dtype);
-    enum ghn_status status =
-        ghn__tensor_bytes(storage->dtype, &tensor->shape, c->what, name, &n_bytes, c->err);
-    if (status == GHN_OK)
-        status = find_record(c, name, storage, &data);
-    if (status != GHN_OK)
-        return status;
-    /* An expanded tensor (stride 0) may claim far more elements than its storage has; no parameter
-     * is one. */
-    if (!stays_inside(tensor, storage->numel) || n_bytes / size > (size_t)storage->numel)
-        return invalid(c, name, "reaches beyond its record");
-    if (is_contiguous(tensor))
-        return ghn__tensors_add(c->tensors, c->what, name, storage->dtype, &tensor->shape,
-                                data + (size_t)tensor->offset * size, n_bytes, c->err);
-    void *copy = NULL;
-    status = ghn__tensors_add_new(c->tensors, c->what, name, storage->dtype, &tensor->shape,
-                                  n_bytes, &copy, c->err);
-    if (status == GHN_OK)
-        gather(tensor, data, size, copy, (int64_t)(n_bytes / size));
-    return status;
+/* Appends ".KEY", or "KEY" at the beginning, to the name in r->name. */
+static enum ghn_status extend_name(struct reader *r, const struct ghn__value *key) {
+    char digits[24];
+    struct ghn__text text;
+    if (key->kind == GHN__INT)
+        text = (struct ghn__text){
+            digits, (size_t)snprintf(digits, sizeof(digits), "%lld", (long long)key->as.integer)};
+    else
+        text = *key->as.text;
+    if (memchr(text.bytes, '\0', text.n))
+        return invalid(r, "a tensor's name contains NUL");
+    size_t n_dot = r->n_name > 0;
+    if (text.n + n_dot > GHN__MAX_NAME - r->n_name)
+        return ghn_fail(r->err, GHN_TOO_LARGE, r->source->what,
+                        "the name of a tensor in \"%.100s\" is longer than %d bytes", r->name,
+                        GHN__MAX_NAME);
+    if (n_dot)
+        r->name[r->n_name] = '.';
+    memcpy(r->name + r->n_name + n_dot, text.bytes, text.n);
+    r->n_name += n_dot + text.n;
+    r->name[r->n_name] = '\0';
+    return GHN_OK;
 }
 
-/* Optimiser state, which is as large as the parameters and not what is asked for ("optimzer" is how
- * the published checkpoints spell it). */
-static bool is_left_out(const char *key) {
-    return strcmp(key, "optimizer") == 0 || strcmp(key, "optimzer") == 0;
+static bool key_is(const struct ghn__value *key, const char *text) {
+    return key->kind == GHN__TEXT && key->as.text->n == strlen(text) &&
+           memcmp(key->as.text->bytes, text, key->as.text->n) == 0;
 }
 
-/* Adds every tensor below a dict, names joined by dots. With c->tensors->items unset it only counts
- * them into *n. */
-static enum ghn_status collect(struct collector *c, const struct ghn_py *dict, const char *prefix,
-                               int depth, size_t *n) {
-    for (size_t i = 0; i < dict->n; i++) {
-        const struct ghn_py *key = dict->items[2 * i], *value = dict->items[2 * i + 1];
-        if (!tick(c) || depth > DEPTH_MAX)
-            return ghn_fail(c->err, GHN_TOO_LARGE, c->what, "its dicts nest too deep or too wide");
-        if (key->kind != GHN_PY_STR || is_left_out(key->text) ||
-            (value->kind != GHN_PY_TENSOR && value->kind != GHN_PY_DICT))
-            continue;
-        char *name = ghn_arena_printf(ghn__tensors_arena(c->tensors), "%s%s%s", prefix,
-                                      *prefix ? "." : "", key->text);
-        if (!name)
-            return ghn_fail_memory(c->err);
-        enum ghn_status status = GHN_OK;
-        if (value->kind == GHN_PY_DICT)
-            status = collect(c, value, name, depth + 1, n);
-        else if (++*n > GHN_TENSORS_MAX)
-            status = ghn_fail(c->err, GHN_TOO_LARGE, c->what, "it has more than %d tensors",
-                              GHN_TENSORS_MAX);
-        else if (c->tensors->items)
-            status = add_tensor(c, name, value);
+/* The optimiser's state is training's business; "optimzer" is how the official files spell it. */
+static bool is_optimiser(const struct ghn__value *key) {
+    return key_is(key, "optimzer") || key_is(key, "optimizer");
+}
+
+/* Collects the tensors of a dict and of the dicts in it; other values are left out. Recursion is
+ * bounded by MAX_DEPTH. */
+static enum ghn_status collect(struct reader *r, const struct ghn__list *dict, int depth) {
+    size_t n_name = r->n_name;
+    for (int i = 0; i < dict->n; i += 2) {
+        const struct ghn__value *key = &dict->items[i], *value = &dict->items[i + 1];
+        enum ghn_status status = step(r, depth);
+        if (status == GHN_OK && (value->kind == GHN__TENSOR || value->kind == GHN__DICT) &&
+            !(dict == r->top && is_optimiser(key))) {
+            status = extend_name(r, key);
+            if (status == GHN_OK)
+                status = value->kind == GHN__TENSOR ? add_tensor(r, value->as.tensor)
+                                                    : collect(r, value->as.list, depth + 1);
+            r->n_name = n_name;
+            r->name[n_name] = '\0';
+        }
         if (status != GHN_OK)
             return status;
     }
     return GHN_OK;
 }
 
-/* Tensors from "state_dict" if there is one, else from the top; what else is plain becomes
- * metadata. */
-static enum ghn_status convert(struct collector *c, const struct ghn_py *top) {
-    if (top->kind != GHN_PY_DICT)
-        return ghn_fail(c->err, GHN_UNSUPPORTED_FILE, c->what,
-                        "it holds no dict of tensors (a state_dict), nor one under \"state_dict\"");
-    const struct ghn_py *state = ghn__py_get(top, "state_dict");
-    if (!state || state->kind != GHN_PY_DICT)
-        state = top;
-    size_t n = 0;
-    enum ghn_status status = collect(c, state, "", 0, &n);
-    if (status == GHN_OK)
-        status = ghn__tensors_reserve(c->tensors, n, c->err);
-    n = 0;
-    if (status == GHN_OK)
-        status = collect(c, state, "", 0, &n);
-    for (size_t i = 0; i < top->n && status == GHN_OK; i++) {
-        const struct ghn_py *key = top->items[2 * i], *value = top->items[2 * i + 1];
-        if (key->kind != GHN_PY_STR || is_left_out(key->text) || value == state)
-            continue;
-        json_t *json = to_json(c, value, 0);
-        if (json && json_object_set_new(c->tensors->metadata, key->text, json) != 0)
-            status = ghn_fail_memory(c->err);
+static enum ghn_status to_json(struct reader *r, const struct ghn__value *value, int depth,
+                               json_t **ret);
+
+static enum ghn_status count_text(struct reader *r, size_t n) {
+    r->n_text += n;
+    if (r->n_text > MAX_METADATA)
+        return ghn_fail(r->err, GHN_TOO_LARGE, r->source->what,
+                        "the file's plain values hold more than %d bytes of text", MAX_METADATA);
+    return GHN_OK;
+}
+
+static enum ghn_status list_to_json(struct reader *r, const struct ghn__list *list, int depth,
+                                    json_t *array) {
+    for (int i = 0; i < list->n; i++) {
+        json_t *item = NULL;
+        enum ghn_status status = to_json(r, &list->items[i], depth + 1, &item);
+        if (status == GHN_OK && item && json_array_append_new(array, item) != 0)
+            status = ghn_fail_memory(r->err);
+        if (status != GHN_OK)
+            return status;
     }
+    return GHN_OK;
+}
+
+/* Adds a dict's entry to an object; integers as keys become text, as Python's json has it. */
+static enum ghn_status entry_to_json(struct reader *r, const struct ghn__value *key,
+                                     const struct ghn__value *value, int depth, json_t *object) {
+    char digits[24];
+    const char *text = digits;
+    size_t n;
+    if (key->kind == GHN__INT) {
+        n = (size_t)snprintf(digits, sizeof(digits), "%lld", (long long)key->as.integer);
+    } else {
+        text = key->as.text->bytes;
+        n = key->as.text->n;
+    }
+    if (memchr(text, '\0', n))
+        return invalid(r, "a key of a dict contains NUL");
+    if (json_object_getn(object, text, n))
+        return ghn_fail(r->err, GHN_INVALID_FILE, r->source->what,
+                        "the key \"%.*s\" stands twice in one dict", (int)(n < 100 ? n : 100),
+                        text);
+    json_t *item = NULL;
+    enum ghn_status status = count_text(r, n);
+    if (status == GHN_OK)
+        status = to_json(r, value, depth, &item);
+    if (status == GHN_OK && item && json_object_setn_new(object, text, n, item) != 0)
+        status = ghn_fail_memory(r->err);
     return status;
 }
 
-enum ghn_status ghn__torch_parse(struct ghn_tensors *tensors, const unsigned char *data, size_t n,
-                                 const char *what, struct ghn_err *err) {
-    struct ghn_zip zip;
-    struct ghn_arena arena = GHN_ARENA_INIT; /* of what is needed only while reading */
-    struct collector c = {.tensors = tensors, .zip = &zip, .what = what, .err = err};
-    const struct ghn_py *top = NULL;
-    enum ghn_status status = ghn__zip_open(data, n, what, &arena, &zip, err);
-    const struct ghn_zip_member *pickle = status == GHN_OK ? ghn__zip_find(&zip, "data.pkl") : NULL;
-    if (status == GHN_OK && !pickle)
-        status = ghn_fail(err, GHN_UNSUPPORTED_FILE, what,
-                          "it is a zip archive without a data.pkl, so no PyTorch file");
-    const struct ghn_zip_member *order = status == GHN_OK ? ghn__zip_find(&zip, "byteorder") : NULL;
-    if (order && (order->size != 6 || memcmp(order->data, "little", 6) != 0))
-        status = ghn_fail(err, GHN_UNSUPPORTED_FILE, what, "its numbers are big-endian");
-    if (status == GHN_OK && pickle->size > PICKLE_MAX)
-        status = ghn_fail(err, GHN_TOO_LARGE, what, "its data.pkl is larger than 64 MiB");
+static enum ghn_status dict_to_json(struct reader *r, const struct ghn__list *dict, int depth,
+                                    json_t *object) {
+    for (int i = 0; i < dict->n; i += 2) {
+        enum ghn_status status =
+            entry_to_json(r, &dict->items[i], &dict->items[i + 1], depth + 1, object);
+        if (status != GHN_OK)
+            return status;
+    }
+    return GHN_OK;
+}
+
+static json_t *plain_to_json(const struct ghn__value *value) {
+    switch (value->kind) {
+    case GHN__FALSE:
+        return json_false();
+    case GHN__TRUE:
+        return json_true();
+    case GHN__INT:
+        return json_integer(value->as.integer);
+    case GHN__REAL:
+        /* JSON has neither infinity nor NaN. */
+        return isfinite(value->as.real) ? json_real(value->as.real) : json_null();
+    case GHN__TEXT:
+        return json_stringn(value->as.text->bytes, value->as.text->n);
+    case GHN__LIST:
+    case GHN__TUPLE:
+        return json_array();
+    case GHN__DICT:
+        return json_object();
+    default:
+        return json_null();
+    }
+}
+
+/* A plain value as JSON; *ret stays NULL for tensors, for the names that a pickle may hold, and for
+ * dicts in which there was nothing else. Recursion is bounded by MAX_DEPTH. */
+static enum ghn_status to_json(struct reader *r, const struct ghn__value *value, int depth,
+                               json_t **ret) {
+    enum ghn_status status = step(r, depth);
+    if (status == GHN_OK && value->kind == GHN__TEXT)
+        status = count_text(r, value->as.text->n);
+    if (status != GHN_OK || value->kind >= GHN__GLOBAL)
+        return status;
+    json_t *json = plain_to_json(value);
+    if (!json)
+        return ghn_fail_memory(r->err);
+    if (value->kind == GHN__LIST || value->kind == GHN__TUPLE)
+        status = list_to_json(r, value->as.list, depth, json);
+    else if (value->kind == GHN__DICT)
+        status = dict_to_json(r, value->as.list, depth, json);
+    bool emptied = value->kind == GHN__DICT && value->as.list->n > 0 && json_object_size(json) == 0;
+    if (status != GHN_OK || emptied)
+        json_decref(json);
+    else
+        *ret = json;
+    return status;
+}
+
+/* The top object's plain values, but for the state_dict and the optimiser. */
+static enum ghn_status read_metadata(struct reader *r, const struct ghn__list *dict) {
+    r->parsed->metadata = json_object();
+    if (!r->parsed->metadata)
+        return ghn_fail_memory(r->err);
+    for (int i = 0; i < dict->n; i += 2) {
+        const struct ghn__value *key = &dict->items[i];
+        if (key_is(key, "state_dict") || is_optimiser(key))
+            continue;
+        enum ghn_status status = entry_to_json(r, key, &dict->items[i + 1], 0, r->parsed->metadata);
+        if (status != GHN_OK)
+            return status;
+    }
+    return GHN_OK;
+}
+
+/* What the pickle holds into tensors and metadata. */
+static enum ghn_status read_objects(struct reader *r, const struct ghn__value *value) {
+    if (value->kind != GHN__DICT)
+        return ghn_fail(r->err, GHN_UNSUPPORTED_FILE, r->source->what,
+                        "the file holds no dict of tensors; save the model's state_dict()");
+    const struct ghn__list *top = r->top = value->as.list;
+    const struct ghn__value *state = NULL;
+    for (int i = 0; i < top->n; i += 2)
+        if (key_is(&top->items[i], "state_dict")) {
+            if (state)
+                return invalid(r, "the key \"state_dict\" stands twice");
+            state = &top->items[i + 1];
+        }
+    if (state && state->kind != GHN__DICT)
+        return ghn_fail(r->err, GHN_UNSUPPORTED_FILE, r->source->what,
+                        "\"state_dict\" is not a dict of tensors");
+    enum ghn_status status = read_metadata(r, top);
+    return status == GHN_OK ? collect(r, state ? state->as.list : top, 0) : status;
+}
+
+enum ghn_status ghn__torch_parse(const struct ghn__source *source, struct ghn__parsed *parsed,
+                                 struct ghn_err *err) {
+    struct ghn__zip zip;
+    enum ghn_status status = ghn__zip_open(source, &zip, err);
+    if (status != GHN_OK)
+        return status;
+    struct reader r = {.source = source, .zip = &zip, .parsed = parsed, .err = err};
+    struct ghn_arena objects = GHN_ARENA_INIT;
+    const struct ghn__record *record = NULL;
+    struct ghn__value value;
+    status = find_pickle(&r, &record);
     if (status == GHN_OK)
-        status = ghn__unpickle(pickle->data, pickle->size, what, &arena, &top, err);
+        status = check_layout(&r);
+    if (status == GHN_OK) {
+        struct ghn__source pickle = {record->data, (size_t)record->size, source->what};
+        status = ghn__unpickle(&pickle, &objects, &value, err);
+    }
     if (status == GHN_OK)
-        status = convert(&c, top);
+        status = read_objects(&r, &value);
+    ghn_arena_done(&objects);
     ghn__zip_done(&zip);
-    ghn_arena_done(&arena);
     return status;
 }

@@ -1,79 +1,79 @@
-/* The object tree of a PyTorch file: a restricted unpickler.
- *
- * It knows the opcodes of pickle protocol 2 that torch.save writes, and builds numbers, strings,
- * tuples, lists, dicts and tensors. A GLOBAL is looked up in a fixed table and becomes a tag;
- * nothing in a pickle can name code that would run, here or anywhere. */
+/* A restricted unpickler: it builds tensors' descriptions and plain values, and can do nothing
+ * else. What a pickle may name is a short static list, and a name only ever becomes an enumerator.
+ * Private to lib/tensor. */
 #ifndef GHN_TENSOR_TORCH_PICKLE_H
 #define GHN_TENSOR_TORCH_PICKLE_H
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include "base/mem.h"
 #include "base/status.h"
-#include "tensor/dtype.h"
-#include "tensor/shape.h"
+#include "tensor/source.h"
 
-enum ghn_py_kind {
-    GHN_PY_NONE,
-    GHN_PY_BOOL,
-    GHN_PY_INT,
-    GHN_PY_FLOAT,
-    GHN_PY_STR,
-    GHN_PY_TUPLE,
-    GHN_PY_LIST,
-    GHN_PY_DICT,
-    GHN_PY_GLOBAL,  /* a tag; never part of a finished tree but as an operand */
-    GHN_PY_STORAGE, /* a record of the archive */
-    GHN_PY_TENSOR,
+enum ghn__kind {
+    GHN__NONE,
+    GHN__FALSE,
+    GHN__TRUE,
+    GHN__INT,
+    GHN__REAL,
+    GHN__TEXT,
+    GHN__TUPLE,
+    GHN__LIST,
+    GHN__DICT, /* also an OrderedDict */
+    GHN__GLOBAL,
+    GHN__STORAGE,
+    GHN__TENSOR,
 };
 
-enum ghn_py_global {
-    GHN_PY_ORDERED_DICT,
-    GHN_PY_REBUILD_TENSOR,
-    GHN_PY_REBUILD_PARAMETER,
-    GHN_PY_STORAGE_TYPE, /* with the dtype in ghn_py.dtype */
-    GHN_PY_SIZE,         /* torch.Size: a tuple */
+/* What a pickle may name. */
+enum ghn__global {
+    GHN__ORDERED_DICT,
+    GHN__REBUILD_TENSOR,
+    GHN__REBUILD_PARAMETER,
+    GHN__STORAGE_TYPE, /* plus an enum ghn_dtype */
 };
 
-struct ghn_py {
-    enum ghn_py_kind kind;
+struct ghn__value {
+    enum ghn__kind kind;
     union {
-        bool boolean;
         int64_t integer;
         double real;
-        struct { /* STR: UTF-8, no NUL inside, NUL-terminated */
-            const char *text;
-            size_t length;
-        };
-        struct { /* TUPLE, LIST: n items; DICT: n keys and values in turn, 2n items */
-            struct ghn_py **items;
-            size_t n, capacity;
-        };
-        struct { /* GLOBAL; STORAGE: key names the record, numel its elements */
-            enum ghn_py_global global;
-            enum ghn_dtype dtype;
-            const char *key;
-            int64_t numel;
-        };
-        struct { /* TENSOR: strides and offset count elements of the storage */
-            const struct ghn_py *storage;
-            int64_t offset;
-            struct ghn_shape shape;
-            int64_t stride[GHN_MAX_DIMS];
-        };
-    };
+        struct ghn__text *text;
+        struct ghn__list *list; /* tuple, list, dict */
+        int global;
+        const struct ghn__torch_storage *storage;
+        const struct ghn__torch_tensor *tensor;
+    } as;
 };
 
-/* Unpickles the n bytes at data into arena. `what` names the file in errors: GHN_INVALID_FILE for a
- * pickle that is broken, GHN_UNSUPPORTED_FILE for one that asks for more than parameters, naming
- * what. */
-enum ghn_status ghn__unpickle(const unsigned char *data, size_t n, const char *what,
-                              struct ghn_arena *arena, const struct ghn_py **ret,
-                              struct ghn_err *err) GHN_MUST_CHECK;
+/* Valid UTF-8, not NUL-terminated, in the pickle's own bytes. */
+struct ghn__text {
+    const char *bytes;
+    size_t n;
+};
 
-/* The value of a dict's string key, or NULL (also if dict is no dict). */
-const struct ghn_py *ghn__py_get(const struct ghn_py *dict, const char *key);
+/* Values in order; a dict's are key, value, key, value ... with texts and integers as keys, which
+ * may repeat. Containers may hold themselves: whoever walks them must bound depth and steps. */
+struct ghn__list {
+    struct ghn__value *items;
+    int n, capacity;
+    bool ordered; /* an OrderedDict */
+};
+
+struct ghn__torch_storage {
+    enum ghn_dtype dtype;
+    const struct ghn__text *key; /* digits: it lies in the record data/KEY */
+    int64_t numel;
+};
+
+/* A strided view of a storage. Nothing is checked against the storage's size yet. */
+struct ghn__torch_tensor {
+    const struct ghn__torch_storage *storage;
+    int64_t offset; /* in elements, >= 0 */
+    struct ghn_shape shape;
+    int64_t stride[GHN_MAX_DIMS]; /* in elements, >= 0 */
+};
+
+/* Runs a pickle; *ret and all it points to live in arena. GHN_INVALID_FILE if it is malformed,
+ * GHN_UNSUPPORTED_FILE if it asks for what is not on the lists, GHN_TOO_LARGE. */
+enum ghn_status ghn__unpickle(const struct ghn__source *pickle, struct ghn_arena *arena,
+                              struct ghn__value *ret, struct ghn_err *err) GHN_MUST_CHECK;
 
 #endif

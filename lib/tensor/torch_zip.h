@@ -1,39 +1,37 @@
-/* The container of a PyTorch file: a zip archive whose members are stored, not compressed. */
+/* A strict reader of the one kind of ZIP archive that PyTorch writes: stored records, one after the
+ * other, each described twice in the same words. Private to lib/tensor. */
 #ifndef GHN_TENSOR_TORCH_ZIP_H
 #define GHN_TENSOR_TORCH_ZIP_H
 
-#include <stddef.h>
-#include <stdint.h>
-
-#include "base/mem.h"
-#include "base/names.h"
 #include "base/status.h"
+#include "tensor/source.h"
 
-struct ghn_zip_member {
-    const char *name;          /* without the folder that all members share */
-    const unsigned char *data; /* within the archive's bytes */
-    size_t size;
+struct ghn__record {
+    const char *name; /* in the archive's bytes, not NUL-terminated; valid UTF-8 */
+    size_t n_name;
+    const unsigned char *data; /* in the archive's bytes */
+    uint64_t size;
+    uint64_t header; /* the offset of the local header */
+    uint32_t crc;
+    uint16_t flags;
 };
 
-struct ghn_zip {
-    const char *what; /* the file's name, for errors */
-    struct ghn_zip_member *members;
+struct ghn__zip {
     int n;
-    struct ghn_names names; /* member name -> number */
+    struct ghn__record *records; /* by name */
 };
 
-/* Reads the directory of the n bytes at data, which must be a whole archive as PyTorch writes it:
- * one disk, no comment, every member stored and inside one common folder, local and central headers
- * agreeing, no two members overlapping, every checksum right. Anything else is GHN_INVALID_FILE or
- * GHN_UNSUPPORTED_FILE with what was wrong. Names live in arena; end with ghn__zip_done, also after
- * a failure. */
-enum ghn_status ghn__zip_open(const unsigned char *data, size_t n, const char *what,
-                              struct ghn_arena *arena, struct ghn_zip *ret,
+/* Opens an archive and checks all of it: the checksums, that both descriptions of every record
+ * agree, that records neither overlap nor leave room between them, that names are harmless and
+ * unique. The caller frees with ghn__zip_done. GHN_INVALID_FILE, GHN_UNSUPPORTED_FILE for
+ * compression, encryption and archives in parts, GHN_TOO_LARGE. */
+enum ghn_status ghn__zip_open(const struct ghn__source *source, struct ghn__zip *ret,
                               struct ghn_err *err) GHN_MUST_CHECK;
 
-/* The member of that name, or NULL. */
-const struct ghn_zip_member *ghn__zip_find(const struct ghn_zip *zip, const char *name);
+void ghn__zip_done(struct ghn__zip *zip);
 
-void ghn__zip_done(struct ghn_zip *zip);
+/* The record whose name is the n_root bytes of root, '/', and the n bytes of name; or NULL. */
+const struct ghn__record *ghn__zip_find(const struct ghn__zip *zip, const char *root, size_t n_root,
+                                        const char *name, size_t n);
 
 #endif
