@@ -4,6 +4,7 @@
 #include <stdbool.h>
 #include <string.h>
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #endif
 
@@ -140,8 +141,18 @@ void ghn__f16_to_f32_ref(float *dst, const void *src, size_t n) {
 
 #if defined(__x86_64__)
 
+/* CPUID is asked once, for it is slow in a virtual machine; threads that race find the same. (clang
+ * 14 has no __builtin_cpu_supports("f16c").) */
 bool ghn__convert_fast_available(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c");
+    enum { UNKNOWN, NO, YES };
+    static _Atomic int known = UNKNOWN;
+    if (known == UNKNOWN) {
+        unsigned a, b, c = 0, d;
+        known = __builtin_cpu_supports("avx2") && __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C
+                    ? YES
+                    : NO;
+    }
+    return known == YES;
 }
 
 __attribute__((target("avx2"))) void ghn__bf16_from_f32_fast(void *dst, const float *src,
