@@ -139,8 +139,9 @@ static void make_columns(void *context, int t) {
         model->kernels->dense(column, lane->job->embedding, packed->fc_w + p * hid * fc_n,
                               packed->fc_bias + p * fc_n, (int)hid, (int)fc_n);
         for (size_t c = 0; c < n_a; c++)
-            tile->a[c * width + (size_t)l] = column[c] > 0.0f ? column[c] : 0.0f;
+            tile->a[c * width + (size_t)l] = column[c];
     }
+    model->kernels->relu(tile->a, NULL, (int)n_a, tile->width);
     float *scales = tile->b + n_b * width;
     for (size_t l = 0; l < width; l++) {
         tile->a[n_a * width + l] = 1.0f;
@@ -151,11 +152,7 @@ static void make_columns(void *context, int t) {
         model->kernels->panel(rows,
                               packed->conv0.a + (size_t)p * (size_t)packed->conv0.k * GHN__PANEL,
                               tile->a, packed->conv0.k, tile->width);
-        for (size_t r = 0; r < GHN__PANEL; r++)
-            for (size_t l = 0; l < width; l++) {
-                float value = rows[r * width + l];
-                rows[r * width + l] = value > 0.0f ? value * scales[l] : 0.0f;
-            }
+        model->kernels->relu(rows, scales, GHN__PANEL, tile->width);
     }
 }
 

@@ -62,8 +62,7 @@ static void decode_task(void *context, int task) {
     for (int j = 0; j < n; j++) {
         float *row = hidden + (size_t)j * (size_t)mlp0->n;
         model->kernels->dense(row, jobs[j].embedding, mlp0->w, mlp0->bias, mlp0->in, mlp0->n);
-        for (int k = 0; k < mlp0->n; k++)
-            row[k] = row[k] > 0.0f ? row[k] : 0.0f;
+        model->kernels->relu(row, NULL, 1, mlp0->n);
         height = jobs[j].height > height ? jobs[j].height : height;
         width = jobs[j].width > width ? jobs[j].width : width;
     }

@@ -1,6 +1,7 @@
 /* One-dimensional parameters, and the two heads of the classifier (ghn2-spec C5, C8).
  *
  * Lock rule: a task decodes VECTORS jobs and writes their blocks alone. */
+#include <math.h>
 #include <pthread.h>
 #include <string.h>
 
@@ -18,11 +19,6 @@ void ghn__blas_init(void) {
     (void)pthread_once(&once, set_one_thread);
 }
 
-static void relu(float *x, size_t n) {
-    for (size_t j = 0; j < n; j++)
-        x[j] = x[j] > 0.0f ? x[j] : 0.0f;
-}
-
 /* --- Vectors --- */
 
 struct work {
@@ -38,7 +34,7 @@ static void decode_rows(const struct ghn_model *model, const float *embedding, f
                         float *rows) {
     const struct ghn__dense *first = &model->packed.vector0, *second = &model->packed.vector2;
     model->kernels->dense(hidden, embedding, first->w, first->bias, first->in, first->n);
-    relu(hidden, (size_t)first->n);
+    model->kernels->relu(hidden, NULL, 1, first->n);
     model->kernels->dense(rows, hidden, second->w, second->bias, second->in, second->n);
 }
 
@@ -46,7 +42,7 @@ static void decode_rows(const struct ghn_model *model, const float *embedding, f
 static void class_bias(const struct ghn_model *model, float *row, int n, float *dst) {
     const int *max = model->config.max_shape;
     int width = max[0] > max[1] ? max[0] : max[1];
-    relu(row, (size_t)width);
+    model->kernels->relu(row, NULL, 1, ghn__padded(width));
     memcpy(dst, model->tensors[GHN__CLASS_BIAS_B], (size_t)n * sizeof(float));
     cblas_sgemv(CblasRowMajor, CblasNoTrans, n, width, 1.0f, model->tensors[GHN__CLASS_BIAS_W],
                 width, row, 1, 1.0f, dst, 1);
@@ -117,7 +113,8 @@ static void class_weight_conv(const struct ghn_model *model, float *block, int r
                               float *dst) {
     int O = model->config.max_shape[0];
     const float *bias = model->tensors[GHN__CLASS_B];
-    relu(block, (size_t)O * (size_t)I);
+    for (int j = 0; j < O * I; j++)
+        block[j] = fmaxf(block[j], 0.0f);
     for (int k = 0; k < rows; k++)
         for (int i = 0; i < I; i++)
             dst[k * I + i] = bias[k];
@@ -134,7 +131,7 @@ static enum ghn_status class_weight_mlp(const struct ghn_model *model, const flo
     if (!hidden)
         return ghn_fail_memory(err);
     model->kernels->dense(hidden, embedding, mlp0->w, mlp0->bias, mlp0->in, mlp0->n);
-    relu(hidden, (size_t)mlp0->n);
+    model->kernels->relu(hidden, NULL, 1, mlp0->n);
     for (int k = 0; k < rows; k++) {
         size_t first = (size_t)k * (size_t)max_I;
         float *row = dst + (size_t)k * (size_t)I;

@@ -44,19 +44,14 @@ static void features(const struct state *s, int v, float *ret) {
 
 /* --- C3: the gated graph network --- */
 
-static void relu(float *x, int n) {
-    for (int j = 0; j < n; j++)
-        x[j] = x[j] > 0.0f ? x[j] : 0.0f;
-}
-
 /* y = ReLU(second(ReLU(first(x)))). */
 static void two_layers(const struct state *s, const struct ghn__dense *first,
                        const struct ghn__dense *second, const float *x, float *y) {
     const struct ghn__kernels *kernels = s->model->kernels;
     kernels->dense(s->hidden, x, first->w, first->bias, first->in, first->n);
-    relu(s->hidden, first->n);
+    kernels->relu(s->hidden, NULL, 1, first->n);
     kernels->dense(y, s->hidden, second->w, second->bias, second->in, second->n);
-    relu(y, second->n);
+    kernels->relu(y, NULL, 1, second->n);
 }
 
 /* Makes the messages that node v will send, from its new state. */

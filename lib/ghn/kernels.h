@@ -41,6 +41,9 @@ struct ghn__kernels {
     void (*store)(const struct ghn__segment *segments, int n_segments, const float *c, int width,
                   int o, int i);
 
+    /* x (rows, n) = ReLU(x) * scale (n), row by row; scale may be NULL for ones. n is padded. */
+    void (*relu)(float *x, const float *scale, int rows, int n);
+
     /* h (n) = GRU update of state h: gi (3, n) and gh (3, n) are the input's and the state's parts
      * of the gates reset, update, new. n is padded. */
     void (*gru)(float *h, const float *gi, const float *gh, int n);

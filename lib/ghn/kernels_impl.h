@@ -68,6 +68,9 @@ KERNEL void dense(float *y, const float *x, const float *w, const float *bias, i
         dense_columns(y + j, x, w + j, bias ? bias + j : NULL, k, n, 1);
 }
 
+/* Floats from a weight to what is fetched meanwhile: about a panel of conv2 for hid = 32. */
+enum { PREFETCH = 2048 };
+
 /* A register tile: c (KERNEL_ROWS, cols vectors) of the panel's product. */
 KERNEL_INLINE void tile(float *c, const float *a, const float *b, int k, int width,
                         const int cols) {
@@ -87,6 +90,7 @@ KERNEL_INLINE void tile(float *c, const float *a, const float *b, int k, int wid
 #pragma GCC unroll 3
             for (int j = 0; j < cols; j++)
                 sum[r][j] += a[r] * column[j];
+        __builtin_prefetch(a + PREFETCH);
         a += GHN__PANEL;
         b += width;
     }
@@ -171,6 +175,16 @@ KERNEL_INLINE vec vec_exp(vec x) {
     return (vec)((ivec)p + ((ivec)shifted << 23));
 }
 
+KERNEL void relu(float *x, const float *scale, int rows, int n) {
+    for (int r = 0; r < rows; r++, x += n) {
+        for (int j = 0; j < n; j += KERNEL_LANES) {
+            vec value = load(x + j);
+            value = (vec)((ivec)value & (ivec)(value > 0.0f));
+            store_vec(x + j, scale ? value * load(scale + j) : value);
+        }
+    }
+}
+
 KERNEL_INLINE vec vec_sigmoid(vec x) {
     return 1.0f / (1.0f + vec_exp(-x));
 }
@@ -213,6 +227,7 @@ const struct ghn__kernels JOIN(ghn__kernels_, KERNEL_NAME) = {
     .dense = dense,
     .panel = panel,
     .store = store,
+    .relu = relu,
     .gru = gru,
     .squash_norm = squash_norm,
     .squash_bias = squash_bias,

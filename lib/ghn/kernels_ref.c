@@ -36,6 +36,14 @@ static void store(const struct ghn__segment *segments, int n_segments, const flo
     }
 }
 
+static void relu(float *x, const float *scale, int rows, int n) {
+    for (int r = 0; r < rows; r++)
+        for (int j = 0; j < n; j++) {
+            float *at = &x[(size_t)r * (size_t)n + (size_t)j];
+            *at = (*at > 0.0f ? *at : 0.0f) * (scale ? scale[j] : 1.0f);
+        }
+}
+
 static double sigmoid(double x) {
     return 1.0 / (1.0 + exp(-x));
 }
@@ -64,6 +72,7 @@ const struct ghn__kernels ghn__kernels_ref = {
     .dense = dense,
     .panel = panel,
     .store = store,
+    .relu = relu,
     .gru = gru,
     .squash_norm = squash_norm,
     .squash_bias = squash_bias,
