@@ -255,7 +255,7 @@ enum ghn_status ghn_tensors_read(const char *path, struct ghn_tensors **ret, str
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     if (fd < 0)
         return ghn_fail(err, GHN_IO, path, "cannot open: %s", strerror(errno));
-    void *buffer;
+    void *buffer = NULL;
     struct ghn__source source;
     char sha256[65];
     enum ghn_status status = load_fd(fd, path, &buffer, &source, sha256, err);

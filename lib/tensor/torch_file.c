@@ -165,7 +165,7 @@ static bool grow_views(struct reader *r) {
 
 /* Adds a tensor under the name in r->name. */
 static enum ghn_status add_tensor(struct reader *r, const struct ghn__torch_tensor *tensor) {
-    const struct ghn__record *record;
+    const struct ghn__record *record = NULL;
     enum ghn_status status = find_storage(r, tensor->storage, &record);
     if (status != GHN_OK)
         return status;

@@ -263,7 +263,7 @@ static enum ghn_status op_tuple3(struct machine *m) {
 
 static enum ghn_status op_tuple(struct machine *m) {
     struct ghn__value *items;
-    int n;
+    int n = 0;
     enum ghn_status status = close_mark(m, &items, &n);
     return status == GHN_OK ? tuple_of(m, n) : status;
 }
@@ -305,7 +305,7 @@ static enum ghn_status put_into(struct machine *m, enum ghn__kind kind, int n) {
 
 static enum ghn_status put_marked(struct machine *m, enum ghn__kind kind) {
     struct ghn__value *items;
-    int n;
+    int n = 0;
     enum ghn_status status = close_mark(m, &items, &n);
     return status == GHN_OK ? put_into(m, kind, n) : status;
 }
@@ -405,7 +405,7 @@ static bool text_is(const struct ghn__text *text, const char *s) {
 }
 
 static enum ghn_status op_global(struct machine *m) {
-    struct ghn__text module, name;
+    struct ghn__text module = {NULL, 0}, name = {NULL, 0};
     enum ghn_status status = take_line(m, &module);
     if (status == GHN_OK)
         status = take_line(m, &name);

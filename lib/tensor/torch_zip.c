@@ -281,7 +281,7 @@ static enum ghn_status read_directory(const struct ghn__source *source, const st
                                       struct ghn__zip *zip, struct ghn_err *err) {
     uint64_t used = 0;
     for (; zip->n < (int)d->n; zip->n++) {
-        size_t length;
+        size_t length = 0;
         enum ghn_status status =
             read_central(source, source->data + d->offset + used, (size_t)(d->size - used),
                          &zip->records[zip->n], &length, err);
@@ -297,7 +297,7 @@ static enum ghn_status read_directory(const struct ghn__source *source, const st
 
 enum ghn_status ghn__zip_open(const struct ghn__source *source, struct ghn__zip *ret,
                               struct ghn_err *err) {
-    struct directory d;
+    struct directory d = {0};
     enum ghn_status status = read_end(source, &d, err);
     if (status != GHN_OK)
         return status;
