@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "cli.h"
+#include "ghn/blocks.h"
 #include "ghn/model.h"
 #include "tensor/stats.h"
 #include "tensor/tensors.h"
@@ -37,10 +38,9 @@ static void gather(const struct ghn_tensor *tensor, float *chunk, struct ghn_sta
 
 /* What kind of file it is, in words. */
 static const char *kind_of(const struct ghn_tensors *tensors, const struct ghn_model *model) {
-    const char *format = json_string_value(json_object_get(tensors->metadata, "format"));
     if (model)
         return ghn_config_kind(ghn_model_config(model));
-    return format && strcmp(format, "ghn-blocks/1") == 0 ? "blocks" : "parameters";
+    return ghn_blocks_is(tensors) ? "blocks" : "parameters";
 }
 
 static json_t *config_json(const struct ghn_config *config) {
