@@ -50,6 +50,7 @@ struct ghnd_request {
     const char *path_id; /* what the star of the route's path stands for; within MHD's memory */
     bool has_body;       /* the header announces one */
     bool bad_target;     /* the request's target holds what it must not */
+    bool suspended;      /* counted in app->suspended; only the HTTP thread looks at it */
     bool close;          /* the connection is to end after the answer */
     char id[65];
 

@@ -68,6 +68,15 @@ static void *on_first_line(void *context, const char *target, struct MHD_Connect
     return request;
 }
 
+/* Ends the count of a request among the suspended ones, at the first of two events: the access
+ * handler finds it done, or the connection broke meanwhile and the handler is not called again. */
+static void count_resumed(struct ghnd_request *request) {
+    if (!request->suspended)
+        return;
+    request->suspended = false;
+    atomic_fetch_sub(&request->app->suspended, 1);
+}
+
 static void on_completed(void *context, struct MHD_Connection *connection, void **request_context,
                          enum MHD_RequestTerminationCode code) {
     (void)context;
@@ -76,6 +85,7 @@ static void on_completed(void *context, struct MHD_Connection *connection, void 
     if (!request)
         return;
     *request_context = NULL;
+    count_resumed(request);
     ghnd_request_account(request, code);
     ghnd_conn_enter(request->conn, GHND_PHASE_IDLE,
                     ghnd_now_ms() + request->snapshot->config.keepalive_timeout);
@@ -123,6 +133,7 @@ static enum MHD_Result submit(struct ghnd_request *request) {
     request->job.run = end_job;
     request->job.deadline_ms =
         ghnd_now_ms() + ghnd_route_time_limit(request->route, &request->snapshot->config);
+    request->suspended = true;
     atomic_fetch_add(&app->suspended, 1);
     MHD_suspend_connection(request->connection);
     ghnd_queue_push(app->queue, &request->job);
@@ -181,7 +192,7 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
         *size = 0;
         return MHD_YES;
     case GHND_STAGE_DONE:
-        atomic_fetch_sub(&request->app->suspended, 1);
+        count_resumed(request);
         if (request->problem.error == GHND_E_CLIENT_CLOSED)
             return MHD_NO;
         return ghnd_reply_send(request);

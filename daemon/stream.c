@@ -30,7 +30,7 @@ ssize_t ghnd_stream_read(void *context, uint64_t position, char *buf, size_t n) 
     struct ghnd_stream *stream = context;
     const struct ghnd_config *config = &stream->snapshot->config;
     uint64_t owed = (uint64_t)(config->min_send_rate * config->send_window / 1000);
-    if (position - stream->conn->mark >= owed) {
+    if (owed > 0 && position - stream->conn->mark >= owed) {
         stream->conn->mark = position;
         ghnd_conn_enter(stream->conn, GHND_PHASE_SEND, ghnd_now_ms() + config->send_window);
     }

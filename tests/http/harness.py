@@ -181,15 +181,15 @@ class Daemon:
 
 
 def receive_all(raw):
-    data = b""
+    parts = []
     while True:
         try:
-            part = raw.recv(65536)
+            part = raw.recv(1 << 20)
         except ConnectionResetError:
-            return data
+            part = b""
         if not part:
-            return data
-        data += part
+            return b"".join(parts)
+        parts.append(part)
 
 
 def refused(port):
