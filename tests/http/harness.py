@@ -16,6 +16,7 @@ GHND = os.environ["GHND"]
 MAKE_MODEL = os.environ["GHND_MAKE_MODEL"]
 # Sanitizers make everything slower; deadlines of the tests, not those of the daemon, are stretched.
 PATIENCE = float(os.environ.get("GHND_PATIENCE", "1"))
+measures_memory = unittest.skipIf(PATIENCE > 1, "a sanitizer keeps memory of its own")
 
 
 def make_model(path, seed=1, classes=10):

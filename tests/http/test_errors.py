@@ -3,7 +3,7 @@ import json
 import time
 import unittest
 
-from harness import SharedDaemon, code_of
+from harness import SharedDaemon, code_of, measures_memory
 import networks
 from networks import conv, network, node
 
@@ -148,6 +148,7 @@ class Bodies(SharedDaemon):
         self.assert_problem(self.daemon.predict(body, accept="application/json"), 422, "too_large",
                             "include_tensors")
 
+    @measures_memory
     def test_memory_of_hostile_bodies(self):
         """The costliest bodies that fit, many times: the daemon ends with about what it had."""
         bodies = [b"[" + b"{}," * 400000 + b"{}]", b"[" + b'"",' * 450000 + b'""]',

@@ -7,7 +7,7 @@ import threading
 import time
 import unittest
 
-from harness import Daemon, SharedDaemon, receive_all, wait_for
+from harness import Daemon, SharedDaemon, measures_memory, receive_all, wait_for
 import networks
 
 MIB = 1 << 20
@@ -171,6 +171,7 @@ class Vanishing(SharedDaemon):
         self.settle(files)
         self.assertGreater(self.daemon.metric('ghnd_reject_total{reason="client_closed"'), 0)
 
+    @measures_memory
     def test_memory_is_given_back(self):
         body = request(networks.chain(12, 512))
         def round_of(n):
@@ -246,6 +247,7 @@ class Numbers(unittest.TestCase):
                     raw.close()
                 self.assertEqual(200, daemon.get("/healthz").status)
 
+    @measures_memory
     def test_many_idle_connections(self):
         with Daemon("--max-connections", "3000", environment=PLAIN_MALLOC) as daemon:
             daemon.get("/healthz")
@@ -260,6 +262,7 @@ class Numbers(unittest.TestCase):
                 raw.close()
 
 
+@measures_memory
 class Memory(unittest.TestCase):
     """An answer of 500 MB costs the blocks that it is made of and a buffer, whoever reads it."""
 
