@@ -129,16 +129,32 @@ static enum ghn_status ask_server(const struct cli_request *request, const struc
     return status;
 }
 
-/* Lists what was not predicted, reasons shared by many tensors once. */
+/* Whether an entry before `name` has this reason. */
+static bool is_repeated(const json_t *reasons, const char *name, const char *reason) {
+    const char *earlier;
+    json_t *value;
+    json_object_foreach((json_t *)reasons, earlier, value) {
+        if (strcmp(earlier, name) == 0)
+            return false;
+        if (json_is_string(value) && strcmp(json_string_value(value), reason) == 0)
+            return true;
+    }
+    return false;
+}
+
+/* Lists what was not predicted, every reason once with the tensors that it is about. */
 static void print_not_predicted(const json_t *reasons) {
-    const char *name;
-    json_t *reason;
-    if (json_object_size(reasons) == 0)
-        return;
-    printf("not predicted:\n");
-    json_object_foreach((json_t *)reasons, name, reason) {
-        const char *text = json_string_value(reason);
-        printf("  %s: %s\n", name, text ? text : "");
+    const char *name, *other;
+    json_t *value, *other_value;
+    json_object_foreach((json_t *)reasons, name, value) {
+        const char *reason = json_is_string(value) ? json_string_value(value) : "";
+        if (is_repeated(reasons, name, reason))
+            continue;
+        printf("not predicted: %s\n", reason);
+        json_object_foreach((json_t *)reasons, other, other_value) {
+            if (json_is_string(other_value) && strcmp(json_string_value(other_value), reason) == 0)
+                printf("  %s\n", other);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ enum { PIECE = 1 << 20 };
 /* The parts of a request beside its network, decoded. */
 struct wishes {
     enum ghn_dtype dtype;
+    bool include_tensors;
     struct ghn_predict_options options;
 };
 
@@ -36,16 +37,23 @@ static enum ghn_status read_dtype(const json_t *value, enum ghn_dtype *ret, stru
                     json_string_value(value));
 }
 
+/* A boolean field, which may be absent. */
+static enum ghn_status read_bool(const json_t *root, const char *key, bool *ret,
+                                 struct ghn_err *err) {
+    const json_t *value = json_object_get(root, key);
+    return value ? ghn_json_bool(value, key, ret, err) : GHN_OK;
+}
+
 static enum ghn_status read_wishes(const json_t *root, struct wishes *ret, struct ghn_err *err) {
     struct wishes wishes = {.dtype = GHN_F32};
-    const json_t *dtype = json_object_get(root, "dtype"),
-                 *layers = json_object_get(root, "predict_class_layers"),
-                 *seed = json_object_get(root, "seed");
+    const json_t *dtype = json_object_get(root, "dtype"), *seed = json_object_get(root, "seed");
     bool class_layers = true;
     int64_t number = 0;
     enum ghn_status status = dtype ? read_dtype(dtype, &wishes.dtype, err) : GHN_OK;
-    if (status == GHN_OK && layers)
-        status = ghn_json_bool(layers, "predict_class_layers", &class_layers, err);
+    if (status == GHN_OK)
+        status = read_bool(root, "predict_class_layers", &class_layers, err);
+    if (status == GHN_OK)
+        status = read_bool(root, "include_tensors", &wishes.include_tensors, err);
     if (status == GHN_OK && seed)
         status = ghn_json_int(seed, "seed", 0, INT64_MAX, &number, err);
     if (status != GHN_OK)
@@ -74,9 +82,11 @@ static enum ghn_status write_all(struct ghn_encoder *encoder, struct cli_output 
 }
 
 static enum ghn_status write_report(const struct ghn_model *model, const char *name,
-                                    const struct ghn_prediction *prediction, enum ghn_dtype dtype,
-                                    struct cli_output *output, struct ghn_err *err) {
-    const struct ghn_report_options options = {.dtype = dtype};
+                                    const struct ghn_prediction *prediction,
+                                    const struct wishes *wishes, struct cli_output *output,
+                                    struct ghn_err *err) {
+    const struct ghn_report_options options = {.data = wishes->include_tensors,
+                                               .dtype = wishes->dtype};
     json_t *report = ghn_answer_report(model, name, prediction, &options);
     char *text = report ? json_dumps(report, JSON_COMPACT) : NULL;
     enum ghn_status status =
@@ -121,7 +131,7 @@ enum ghn_status cli_predict_here(struct cli_request *request, const char *path,
     if (status == GHN_OK) {
         const char *name = request->arch ? request->arch->name : "";
         status = form == CLI_REPORT
-                     ? write_report(model, name, prediction, wishes.dtype, output, err)
+                     ? write_report(model, name, prediction, &wishes, output, err)
                      : write_tensors(model, name, prediction,
                                      form == CLI_BLOCKS ? GHN_FORM_BLOCKS : GHN_FORM_SAFETENSORS,
                                      wishes.dtype, output, err);

@@ -6,7 +6,8 @@
 #include "graph/form.h"
 
 /* What a request to POST /predict may hold besides its network. */
-static const char *const predict_keys[] = {"model", "dtype", "predict_class_layers", "seed", NULL};
+static const char *const predict_keys[] = {"model", "dtype",           "predict_class_layers",
+                                           "seed",  "include_tensors", NULL};
 
 /* Puts a bare arch or graph under its key; takes over root. NULL if there is no memory. */
 static json_t *wrap(json_t *root) {

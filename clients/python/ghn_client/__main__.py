@@ -1,7 +1,7 @@
 """python -m ghn_client: architectures for people with curl.
 
     python -m ghn_client trace torchvision:resnet50 --input 3,224,224 -o resnet50.json
-    curl --json @resnet50.json localhost:8080/predict -o resnet50.safetensors
+    curl --json @resnet50.json -H 'Accept: */*' localhost:8080/predict -o resnet50.safetensors
 """
 
 from __future__ import annotations
