@@ -589,7 +589,9 @@ enum ghn_status ghn__unpickle(const struct ghn__source *pickle, struct ghn_arena
                         .err = err};
     if (pickle->n > MAX_PICKLE)
         return too_large(&m, "bytes", MAX_PICKLE);
-    enum ghn_status status = run(&m);
+    /* The stack exists from the start, so that "no values" is not NULL, which is "too few". */
+    enum ghn_status status =
+        grow(&m.stack, 0, &m.stack_capacity, sizeof(*m.stack)) ? run(&m) : ghn_fail_memory(err);
     if (status == GHN_OK)
         *ret = m.stack[0];
     ghn_free(m.stack);
