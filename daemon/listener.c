@@ -86,7 +86,8 @@ static enum ghn_status fail_bind(const char *where, int error, struct ghn_err *e
 enum ghn_status ghnd_listen(const char *where, struct ghnd_listener *ret, struct ghn_err *err) {
     struct ghnd_listener listener = {.fd = ghnd_passed_socket()};
     char text[300], *host, *port;
-    if (listener.fd < 0) {
+    listener.passed = listener.fd >= 0;
+    if (!listener.passed) {
         (void)snprintf(text, sizeof(text), "%s", where);
         if (!split(text, &host, &port))
             return ghn_fail(err, GHN_OUT_OF_RANGE, "--listen",

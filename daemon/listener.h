@@ -10,6 +10,7 @@ struct ghnd_listener {
     int fd;
     int port; /* 0 for a socket that has none */
     bool loopback;
+    bool passed;      /* by the service manager, which listens on when we stop */
     char address[80]; /* "127.0.0.1:8080", for messages */
 };
 

@@ -22,7 +22,9 @@
 
 struct ghnd_server {
     struct MHD_Daemon *mhd;
-    int listen_fd; /* -1 once it is closed or never was ours to close */
+    int listen_fd;
+    bool passed; /* the service manager's socket */
+    bool quiet;
 };
 
 /* --- Connections --- */
@@ -222,6 +224,7 @@ enum ghn_status ghnd_server_start(struct ghnd_app *app, const struct ghnd_listen
     if (!server)
         return ghn_fail_memory(err);
     server->listen_fd = listener->fd;
+    server->passed = listener->passed;
     /* Deadlines are ours (conns.h): the library's time-out is off. So is its strictness, which
      * sends the header of its refusal twice; guard.c is strict instead. */
     server->mhd = MHD_start_daemon(
@@ -245,15 +248,20 @@ enum ghn_status ghnd_server_start(struct ghnd_app *app, const struct ghnd_listen
 }
 
 void ghnd_server_quiesce(struct ghnd_server *server) {
-    if (server->listen_fd < 0)
+    if (server->quiet)
         return;
+    server->quiet = true;
     (void)MHD_quiesce_daemon(server->mhd);
-    close(server->listen_fd);
-    server->listen_fd = -1;
+    /* From here on connections are refused. The descriptor itself must stay until the library
+     * stops, whose threads may still take it off their polls. A socket of the service manager is
+     * left as it is: what connects now waits for the daemon's next start. */
+    if (!server->passed)
+        (void)shutdown(server->listen_fd, SHUT_RDWR);
 }
 
 void ghnd_server_stop(struct ghnd_server *server) {
     ghnd_server_quiesce(server);
     MHD_stop_daemon(server->mhd);
+    close(server->listen_fd);
     free(server);
 }
