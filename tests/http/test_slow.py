@@ -209,7 +209,7 @@ class Numbers(unittest.TestCase):
             for answer in refused:
                 self.assertEqual((503, "queue_full"), (answer.status, answer.json()["code"]))
                 self.assertGreater(int(answer.headers["Retry-After"]), 0)
-            self.assertEqual(len(refused), daemon.metric('ghnd_reject_total{reason="queue_full"'))
+            wait_for(lambda: daemon.metric('ghnd_reject_total{reason="queue_full"') == len(refused))
             self.assertEqual(200, daemon.predict(networks.tiny()).status)
 
     def test_waiting_too_long(self):
