@@ -123,7 +123,8 @@ class Client:
         from .loading import load
         load(module, answer)
         unused = request["arch"].get("unused_parameters", {})
-        return Prediction(answer, {n: "the output does not depend on it" for n in unused}, None)
+        return Prediction(answer, {
+            n: "the network's output does not depend on it" for n in unused}, None)
 
     def models(self) -> List[Dict[str, Any]]:
         """The hypernetworks that the server has."""
