@@ -19,6 +19,13 @@
 #define TEXT_(a) #a
 #define TEXT(a) TEXT_(a)
 
+/* A loop over a register tile, unrolled in full: only then do its arrays become registers. */
+#if defined(__clang__)
+#define REPEAT(i, n) _Pragma("clang loop unroll(full)") for (int i = 0; i < (n); i++)
+#else
+#define REPEAT(i, n) _Pragma("GCC unroll 8") for (int i = 0; i < (n); i++)
+#endif
+
 typedef float vec __attribute__((vector_size(4 * KERNEL_LANES)));
 typedef int32_t ivec __attribute__((vector_size(4 * KERNEL_LANES)));
 typedef float vec_in_memory __attribute__((vector_size(4 * KERNEL_LANES), aligned(4), may_alias));
@@ -37,24 +44,18 @@ KERNEL_INLINE void store_vec(float *p, vec v) {
 KERNEL_INLINE void dense_columns(float *y, const float *x, const float *w, const float *bias, int k,
                                  int n, const int cols) {
     vec sum[4][2];
-#pragma GCC unroll 4
-    for (int u = 0; u < 4; u++)
-#pragma GCC unroll 2
-        for (int c = 0; c < cols; c++)
+    REPEAT (u, 4)
+        REPEAT (c, cols)
             sum[u][c] = (vec){0};
     int i = 0;
     for (; i + 4 <= k; i += 4)
-#pragma GCC unroll 4
-        for (int u = 0; u < 4; u++)
-#pragma GCC unroll 2
-            for (int c = 0; c < cols; c++)
+        REPEAT (u, 4)
+            REPEAT (c, cols)
                 sum[u][c] += x[i + u] * load(w + (size_t)(i + u) * (size_t)n + c * KERNEL_LANES);
     for (; i < k; i++)
-#pragma GCC unroll 2
-        for (int c = 0; c < cols; c++)
+        REPEAT (c, cols)
             sum[0][c] += x[i] * load(w + (size_t)i * (size_t)n + c * KERNEL_LANES);
-#pragma GCC unroll 2
-    for (int c = 0; c < cols; c++) {
+    REPEAT (c, cols) {
         vec all = (sum[0][c] + sum[1][c]) + (sum[2][c] + sum[3][c]);
         store_vec(y + c * KERNEL_LANES, bias ? all + load(bias + c * KERNEL_LANES) : all);
     }
@@ -75,29 +76,22 @@ enum { PREFETCH = 2048 };
 KERNEL_INLINE void tile(float *c, const float *a, const float *b, int k, int width,
                         const int cols) {
     vec sum[KERNEL_ROWS][KERNEL_COLS];
-#pragma GCC unroll 8
-    for (int r = 0; r < KERNEL_ROWS; r++)
-#pragma GCC unroll 3
-        for (int j = 0; j < cols; j++)
+    REPEAT (r, KERNEL_ROWS)
+        REPEAT (j, cols)
             sum[r][j] = (vec){0};
     for (int i = 0; i < k; i++) {
         vec column[KERNEL_COLS];
-#pragma GCC unroll 3
-        for (int j = 0; j < cols; j++)
+        REPEAT (j, cols)
             column[j] = load(b + j * KERNEL_LANES);
-#pragma GCC unroll 8
-        for (int r = 0; r < KERNEL_ROWS; r++)
-#pragma GCC unroll 3
-            for (int j = 0; j < cols; j++)
+        REPEAT (r, KERNEL_ROWS)
+            REPEAT (j, cols)
                 sum[r][j] += a[r] * column[j];
         __builtin_prefetch(a + PREFETCH);
         a += GHN__PANEL;
         b += width;
     }
-#pragma GCC unroll 8
-    for (int r = 0; r < KERNEL_ROWS; r++)
-#pragma GCC unroll 3
-        for (int j = 0; j < cols; j++)
+    REPEAT (r, KERNEL_ROWS)
+        REPEAT (j, cols)
             store_vec(c + r * width + j * KERNEL_LANES, sum[r][j]);
 }
 
@@ -118,7 +112,7 @@ KERNEL void panel(float *c, const float *a, const float *b, int k, int width) {
 
 /* --- Copying --- */
 
-/* dst (n) = src (n); src may be read up to a vector beyond, dst must not be written there. */
+/* dst (n) = src (n), and nothing beyond. */
 KERNEL_INLINE void copy_short(float *dst, const float *src, int n) {
     for (; n >= KERNEL_LANES; n -= KERNEL_LANES, dst += KERNEL_LANES, src += KERNEL_LANES)
         store_vec(dst, load(src));
