@@ -77,7 +77,8 @@ class Node:
                             bias, False, momentum, eps)
 
     def layer_norm(self, x, normalized_shape=None, eps=1e-5, elementwise_affine=True):
-        weight, bias = (self.param("weight"), self.bias(True)) if elementwise_affine else (None,) * 2
+        affine = elementwise_affine
+        weight, bias = (self.param("weight"), self.bias(True)) if affine else (None, None)
         return F.layer_norm(x, normalized_shape or x.shape[-1:], weight, bias, eps)
 
     def group_norm(self, x, num_groups, eps=1e-5, affine=True):

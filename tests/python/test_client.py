@@ -231,7 +231,8 @@ class Errors(unittest.TestCase):
 
 class Safetensors(unittest.TestCase):
     def test_round_trip(self):
-        arrays = {"a": np.arange(6, dtype=np.float16).reshape(2, 3), "b": np.float64(2.0).reshape(()),
+        arrays = {"a": np.arange(6, dtype=np.float16).reshape(2, 3),
+                  "b": np.float64(2.0).reshape(()),
                   "c": np.zeros((0, 4), np.float32), "d": np.array([True]), "e": np.arange(3)}
         with tempfile.TemporaryDirectory() as folder:
             path = os.path.join(folder, "x.safetensors")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import operator
-from typing import Any, Callable, List, Optional, Sequence, Tuple, Union
+from typing import Any, Optional, Sequence, Tuple, Union
 
 import torch
 

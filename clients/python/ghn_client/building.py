@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from typing import Any, Dict, Iterator, Tuple
-
-import contextlib
 
 import torch
 from torch import nn

@@ -211,8 +211,8 @@ def _error(status: int, body: bytes) -> GhnError:
     try:
         problem = json.loads(body)
         detail = problem.get("detail") or problem.get("title") or f"HTTP status {status}"
-        return GhnError(str(detail), str(problem.get("code", "error")), problem.get("where") or None,
-                        status)
+        return GhnError(str(detail), str(problem.get("code", "error")),
+                        problem.get("where") or None, status)
     except (ValueError, AttributeError):
         reason = http.client.responses.get(status, "unknown status")
         return GhnError(f"the server answered {status} ({reason})", "error", None, status)
