@@ -2,10 +2,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -13,16 +12,18 @@
 struct ghn_atomic_file {
     char *path, *temporary;
     int fd;
+    int folder; /* opened at the start: what can fail should fail before anything is replaced */
 };
 
-static enum ghn_status fail(const struct ghn_atomic_file *file, const char *doing,
-                            struct ghn_err *err) {
-    return ghn_fail(err, GHN_IO, file->path, "cannot %s it: %s", doing, strerror(errno));
+static enum ghn_status fail(const char *path, const char *doing, struct ghn_err *err) {
+    return ghn_fail(err, GHN_IO, path, "cannot %s it: %s", doing, strerror(errno));
 }
 
 static void free_file(struct ghn_atomic_file *file) {
     if (file->fd >= 0)
         (void)close(file->fd);
+    if (file->folder >= 0)
+        (void)close(file->folder);
     ghn_free(file->path);
     ghn_free(file->temporary);
     ghn_free(file);
@@ -31,49 +32,56 @@ static void free_file(struct ghn_atomic_file *file) {
 void ghn_atomic_file_abort(struct ghn_atomic_file *file) {
     if (!file)
         return;
-    if (file->temporary)
+    if (file->fd >= 0)
         (void)unlink(file->temporary);
     free_file(file);
 }
 
-/* mkostemp makes files for their owner alone; the result gets the mode that creating it would have
- * given. */
-static void usual_mode(int fd) {
-    mode_t mask = umask(0);
-    (void)umask(mask);
-    (void)fchmod(fd, 0666 & ~mask);
+/* The folder that path is in; scratch has room for path. Returns -1 with errno set on failure. */
+static int open_folder(const char *path, char *scratch) {
+    const char *slash = strrchr(path, '/');
+    size_t n = slash ? (size_t)(slash - path) + 1 : 0;
+    memcpy(scratch, path, n);
+    scratch[n] = '\0';
+    return open(n ? scratch : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+}
+
+/* Creates PATH.tmp.PID.I, which was not there, with the permissions of any new file, and puts its
+ * name into name, of n bytes. Returns -1 with errno set on failure. */
+static int create_beside(const char *path, char *name, size_t n) {
+    for (int i = 0; i < 1000; i++) {
+        (void)snprintf(name, n, "%s.tmp.%d.%d", path, (int)getpid(), i);
+        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+        if (fd >= 0 || errno != EEXIST)
+            return fd;
+    }
+    return -1;
 }
 
 enum ghn_status ghn_atomic_file_new(const char *path, struct ghn_atomic_file **ret,
                                     struct ghn_err *err) {
-    static const char suffix[] = ".XXXXXX";
-    size_t n = strlen(path);
+    size_t n = strlen(path) + 1, n_temporary = n + 32;
     struct ghn_atomic_file *file = ghn_calloc(1, sizeof(*file));
     if (!file)
         return ghn_fail_memory(err);
-    file->fd = -1;
-    file->path = ghn_malloc(n + 1);
-    char *temporary = ghn_malloc(n + sizeof(suffix));
+    char *copy = file->path = ghn_malloc(n), *temporary = file->temporary = ghn_malloc(n_temporary);
+    file->fd = file->folder = -1;
     enum ghn_status status = GHN_OK;
-    if (!file->path || !temporary) {
+    if (!copy || !temporary) {
         status = ghn_fail_memory(err);
     } else {
-        memcpy(file->path, path, n + 1);
-        memcpy(temporary, path, n);
-        memcpy(temporary + n, suffix, sizeof(suffix));
-        file->fd = mkostemp(temporary, O_CLOEXEC);
+        memcpy(copy, path, n);
+        file->folder = open_folder(path, temporary);
+        if (file->folder >= 0)
+            file->fd = create_beside(path, temporary, n_temporary);
         if (file->fd < 0)
-            status = fail(file, "create", err);
+            status = fail(path, "create", err);
     }
-    if (status != GHN_OK) {
-        ghn_free(temporary);
+    if (status == GHN_OK)
+        *ret = file;
+    else
         free_file(file);
-        return status;
-    }
-    file->temporary = temporary;
-    usual_mode(file->fd);
-    *ret = file;
-    return GHN_OK;
+    return status;
 }
 
 enum ghn_status ghn_atomic_file_write(struct ghn_atomic_file *file, const void *data, size_t n,
@@ -84,46 +92,33 @@ enum ghn_status ghn_atomic_file_write(struct ghn_atomic_file *file, const void *
         if (k < 0 && errno == EINTR)
             continue;
         if (k < 0)
-            return fail(file, "write", err);
+            return fail(file->path, "write", err);
         p += k;
         n -= (size_t)k;
     }
     return GHN_OK;
 }
 
-/* Makes the renamed entry of the file's folder durable. */
-static int sync_folder(const char *path) {
-    const char *slash = strrchr(path, '/');
-    size_t n = slash ? (size_t)(slash - path) : 0;
-    char *folder = ghn_malloc(n + 2);
-    if (!folder) {
-        errno = ENOMEM;
-        return -1;
-    }
-    memcpy(folder, slash ? path : ".", slash ? n : 1);
-    folder[slash ? n : 1] = 0;
-    if (slash && n == 0)
-        memcpy(folder, "/", 2);
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    ghn_free(folder);
-    if (fd < 0)
-        return -1;
-    int result = fsync(fd);
-    (void)close(fd);
-    return result;
+/* fsync and close; errno is that of the first that fails. */
+static bool sync_and_close(int fd) {
+    bool synced = fsync(fd) == 0;
+    int reason = errno;
+    bool closed = close(fd) == 0;
+    if (!synced)
+        errno = reason;
+    return synced && closed;
 }
 
 enum ghn_status ghn_atomic_file_commit(struct ghn_atomic_file *file, struct ghn_err *err) {
-    int fd = file->fd;
+    enum ghn_status status = GHN_OK;
+    bool written = sync_and_close(file->fd);
     file->fd = -1;
-    int failed = fsync(fd);
-    failed |= close(fd);
-    if (failed || rename(file->temporary, file->path) != 0) {
-        enum ghn_status status = fail(file, "write", err);
-        ghn_atomic_file_abort(file);
-        return status;
+    if (!written || rename(file->temporary, file->path) != 0) {
+        status = fail(file->path, "write", err);
+        (void)unlink(file->temporary);
+    } else if (fsync(file->folder) != 0) {
+        status = fail(file->path, "sync the folder of", err);
     }
-    enum ghn_status status = sync_folder(file->path) == 0 ? GHN_OK : fail(file, "sync", err);
     free_file(file);
     return status;
 }
