@@ -41,9 +41,9 @@ static enum ghn_status bad_record(const struct ghn__source *source, const struct
                     (int)(r->n_name < 100 ? r->n_name : 100), r->name, wrong);
 }
 
-/* Whether a 16- or 32-bit field of the old end record agrees with the number in the ZIP64 one. */
+/* Whether a field of the old end record says what the ZIP64 one says, or leaves it to that. */
 static bool agrees(uint64_t field, uint64_t value, uint64_t max) {
-    return field == value || (field == max && value >= max);
+    return field == value || field == max;
 }
 
 /* The ZIP64 end record, which must end where its locator begins. */
