@@ -109,7 +109,7 @@ static void print_totals(const struct ghn_graph *graph, const struct ghn_arch *a
     putchar('\n');
     print_total("nodes", graph->n_nodes);
     print_total("edges", graph->n_edges);
-    print_total("virtual edges", graph->n_virtual_edges - graph->n_edges);
+    print_total("with virtual ones", graph->n_virtual_edges);
     print_total("sum of distances", graph->distance_sum);
     print_total("tensors", graph->n_slots);
     print_total("parameters", predicted + initialised + off_path);
