@@ -1,8 +1,11 @@
 /* Writing safetensors. What the reader would refuse is refused here. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/atomic_file.h"
 #include "base/checked.h"
+#include "base/mem.h"
+#include "base/names.h"
 #include "base/utf8.h"
 #include "tensor/source.h"
 
@@ -26,70 +29,139 @@ static enum ghn_status check_item(const struct ghn_tensor *items, int i, struct 
     return GHN_OK;
 }
 
-/* {"dtype": ..., "shape": [...], "data_offsets": [begin, end]}, or NULL if there is no memory. */
-static json_t *describe(const struct ghn_tensor *item, uint64_t begin, uint64_t end) {
-    json_t *shape = json_array();
-    for (int i = 0; shape && i < item->shape.ndim; i++)
-        if (json_array_append_new(shape, json_integer(item->shape.dim[i])) != 0) {
-            json_decref(shape);
+/* The header's text as it grows. It is written here and not by jansson: an answer has a header, and
+ * building and dumping a value of six numbers for each tensor takes as long as predicting them. */
+struct text {
+    char *at;
+    size_t n, capacity;
+};
+
+/* Room for n more bytes, and the place for them; NULL if there is no memory. */
+static char *reserve(struct text *text, size_t n) {
+    if (text->capacity - text->n < n) {
+        size_t capacity = 2 * text->capacity + n;
+        char *at = ghn_realloc(text->at, text->n, capacity);
+        if (!at)
             return NULL;
-        }
-    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", ghn_dtype_name(item->dtype), "shape", shape,
-                     "data_offsets", (json_int_t)begin, (json_int_t)end);
+        text->at = at;
+        text->capacity = capacity;
+    }
+    return text->at + text->n;
 }
 
-static enum ghn_status add_items(const struct ghn_tensor *items, int n, json_t *json,
-                                 struct ghn_err *err) {
+static char *put(char *to, const char *s) {
+    size_t n = strlen(s);
+    memcpy(to, s, n);
+    return to + n;
+}
+
+static char *put_number(char *to, uint64_t number) {
+    char digits[20];
+    size_t n = 0;
+    do {
+        digits[n++] = (char)('0' + number % 10);
+        number /= 10;
+    } while (number > 0);
+    while (n > 0)
+        *to++ = digits[--n];
+    return to;
+}
+
+/* A JSON string: at most 6 bytes for each of s, and 2. */
+static char *put_string(char *to, const char *s) {
+    *to++ = '"';
+    for (; *s; s++) {
+        unsigned char c = (unsigned char)*s;
+        if (c < 0x20) {
+            to = put(to, "\\u00");
+            *to++ = "01"[c >> 4];
+            *to++ = "0123456789abcdef"[c & 15];
+            continue;
+        }
+        if (c == '"' || c == '\\')
+            *to++ = '\\';
+        *to++ = (char)c;
+    }
+    *to++ = '"';
+    return to;
+}
+
+/* "name":{"dtype":...,"shape":[...],"data_offsets":[begin,end]} */
+enum { ENTRY_MAX = 6 * GHN__MAX_NAME + 128 + 21 * (GHN_MAX_DIMS + 2) };
+static char *put_entry(char *to, const struct ghn_tensor *item, uint64_t begin, uint64_t end) {
+    to = put_string(to, item->name);
+    to = put(to, ":{\"dtype\":\"");
+    to = put(to, ghn_dtype_name(item->dtype));
+    to = put(to, "\",\"shape\":[");
+    for (int d = 0; d < item->shape.ndim; d++) {
+        if (d > 0)
+            *to++ = ',';
+        to = put_number(to, (uint64_t)item->shape.dim[d]);
+    }
+    to = put(to, "],\"data_offsets\":[");
+    to = put_number(to, begin);
+    *to++ = ',';
+    to = put_number(to, end);
+    return put(to, "]}");
+}
+
+static enum ghn_status add_items(const struct ghn_tensor *items, int n, struct text *text,
+                                 struct ghn_names *names, struct ghn_err *err) {
     uint64_t begin = 0, end;
     for (int i = 0; i < n; i++) {
         enum ghn_status status = check_item(items, i, err);
         if (status != GHN_OK)
             return status;
-        if (json_object_get(json, items[i].name))
+        int known = ghn_names_add(names, items[i].name, i);
+        if (known == GHN_NAMES_NO_MEMORY)
+            return ghn_fail_memory(err);
+        if (known != i)
             return ghn_fail(err, GHN_DUPLICATE_NAME, items[i].name, "two tensors have this name");
         if (!ghn_add_u64(begin, items[i].n_bytes, &end) || end > INT64_MAX)
             return ghn_fail(err, GHN_TOO_LARGE, items[i].name, "the file's size overflows");
-        if (json_object_set_new(json, items[i].name, describe(&items[i], begin, end)) != 0)
+        char *to = reserve(text, ENTRY_MAX);
+        if (!to)
             return ghn_fail_memory(err);
+        if (text->at[text->n - 1] != '{')
+            *to++ = ',';
+        text->n = (size_t)(put_entry(to, &items[i], begin, end) - text->at);
         begin = end;
     }
     return GHN_OK;
 }
 
-static enum ghn_status add_metadata(const json_t *metadata, json_t *json, struct ghn_err *err) {
+static enum ghn_status add_metadata(const json_t *metadata, struct text *text,
+                                    struct ghn_err *err) {
+    static const char key_text[] = "\"__metadata__\":";
     const char *key;
     json_t *value;
     json_object_foreach((json_t *)metadata, key, value) {
         if (!json_is_string(value))
             return ghn_fail(err, GHN_WRONG_TYPE, key, "a metadata entry must be a string");
     }
-    /* Copied rather than shared: a reference count is not safe with other threads. */
-    if (json_object_set_new(json, "__metadata__", json_deep_copy(metadata)) != 0)
-        return ghn_fail_memory(err);
-    return GHN_OK;
+    char *json = json_dumps(metadata, JSON_COMPACT);
+    char *to = json ? reserve(text, sizeof(key_text) + strlen(json)) : NULL;
+    if (to)
+        text->n = (size_t)(put(put(to, key_text), json) - text->at);
+    free(json);
+    return to ? GHN_OK : ghn_fail_memory(err);
 }
 
-/* The JSON after its length, padded with spaces. */
-static enum ghn_status frame(const json_t *json, char **ret_header, size_t *ret_size,
-                             struct ghn_err *err) {
-    size_t n = json_dumpb(json, NULL, 0, JSON_COMPACT);
-    if (n == 0)
+/* Ends the text, pads it with spaces and puts its length in front, where 8 bytes are kept. */
+static enum ghn_status frame(struct text *text, struct ghn_err *err) {
+    char *to = reserve(text, 1 + GHN_ALIGN);
+    if (!to)
         return ghn_fail_memory(err);
-    uint64_t n_header = (8 + n + GHN_ALIGN - 1) / GHN_ALIGN * GHN_ALIGN - 8;
+    *to = '}';
+    text->n++;
+    size_t padded = (text->n + GHN_ALIGN - 1) / GHN_ALIGN * GHN_ALIGN;
+    uint64_t n_header = padded - 8;
     if (n_header > GHN__MAX_HEADER)
         return ghn_fail(err, GHN_TOO_LARGE, NULL, "a header of %zu bytes; at most %d are allowed",
-                        n, GHN__MAX_HEADER);
-    char *header = ghn_malloc(8 + n_header);
-    if (!header)
-        return ghn_fail_memory(err);
-    memcpy(header, &n_header, 8);
-    memset(header + 8, ' ', n_header);
-    if (json_dumpb(json, header + 8, n_header, JSON_COMPACT) != n) {
-        ghn_free(header);
-        return ghn_fail_memory(err);
-    }
-    *ret_header = header;
-    *ret_size = 8 + n_header;
+                        text->n - 8, GHN__MAX_HEADER);
+    memset(text->at + text->n, ' ', padded - text->n);
+    memcpy(text->at, &n_header, 8);
+    text->n = padded;
     return GHN_OK;
 }
 
@@ -99,17 +171,29 @@ enum ghn_status ghn_safetensors_header(const struct ghn_tensor *items, int n,
     if (n > GHN__MAX_TENSORS)
         return ghn_fail(err, GHN_TOO_LARGE, NULL, "%d tensors; at most %d fit into a file", n,
                         GHN__MAX_TENSORS);
-    json_t *json = json_object();
-    if (!json)
-        return ghn_fail_memory(err);
-    enum ghn_status status =
-        metadata && json_object_size(metadata) > 0 ? add_metadata(metadata, json, err) : GHN_OK;
+    struct text text = {NULL, 0, 0};
+    struct ghn_names names = GHN_NAMES_INIT;
+    char *to = reserve(&text, 64 + 128 * (size_t)n);
+    enum ghn_status status = to ? GHN_OK : ghn_fail_memory(err);
+    if (status == GHN_OK) {
+        memset(to, 0, 8);
+        to[8] = '{';
+        text.n = 9;
+        if (metadata && json_object_size(metadata) > 0)
+            status = add_metadata(metadata, &text, err);
+    }
     if (status == GHN_OK)
-        status = add_items(items, n, json, err);
+        status = add_items(items, n, &text, &names, err);
     if (status == GHN_OK)
-        status = frame(json, ret_header, ret_size, err);
-    json_decref(json);
-    return status;
+        status = frame(&text, err);
+    ghn_names_done(&names);
+    if (status != GHN_OK) {
+        ghn_free(text.at);
+        return status;
+    }
+    *ret_header = text.at;
+    *ret_size = text.n;
+    return GHN_OK;
 }
 
 enum ghn_status ghn_safetensors_write(const char *path, const struct ghn_tensor *items, int n,

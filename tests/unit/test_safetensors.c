@@ -405,6 +405,39 @@ static void a_failed_write_leaves_what_was_there(void **state) {
     assert_int_equal(mkdir(folder, 0700), 0);
 }
 
+/* Names that JSON must escape, and numbers of every length. */
+static void any_name_comes_back(void **state) {
+    (void)state;
+    char longest[513] = {0};
+    memset(longest, '\x01', 512);
+    const char *const names[] = {"", "a\"b\\c/d", "\x01\x1f\x7f\t\n", longest,
+                                 "\xC3\xA9\xF0\x9F\x98\x80"};
+    enum { N = sizeof(names) / sizeof(names[0]) };
+    struct ghn_tensor mine[N];
+    size_t n_bytes = 1, n_data = 0, n_header = 0;
+    for (int i = 0; i < N; i++, n_bytes *= 9) {
+        mine[i] = (struct ghn_tensor){names[i], GHN_U8, {2, {1, (int64_t)n_bytes}}, NULL, n_bytes};
+        n_data += n_bytes;
+    }
+    char *header = NULL;
+    json_t *metadata = json_pack("{s:s}", "k\"", "v\n");
+    assert_int_equal(ghn_safetensors_header(mine, N, metadata, &header, &n_header, NULL), GHN_OK);
+    char *file = calloc(n_header + n_data, 1);
+    memcpy(file, header, n_header);
+    struct ghn_tensors *set = NULL;
+    assert_int_equal(ghn_tensors_parse(file, n_header + n_data, "file", &set, NULL), GHN_OK);
+    assert_true(json_equal(set->metadata, metadata));
+    assert_int_equal(set->n, N);
+    for (int i = 0; i < N; i++) {
+        assert_string_equal(set->items[i].name, names[i]);
+        assert_true(ghn_shape_equal(&set->items[i].shape, &mine[i].shape));
+    }
+    ghn_tensors_free(set);
+    json_decref(metadata);
+    ghn_free(header);
+    free(file);
+}
+
 static void headers_start_data_at_64(void **state) {
     (void)state;
     for (size_t n = 0; n < 70; n++) {
@@ -502,6 +535,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(sha256_is_that_of_the_file, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_failed_write_leaves_what_was_there, make_folder,
                                         remove_folder),
+        cmocka_unit_test(any_name_comes_back),
         cmocka_unit_test(headers_start_data_at_64),
         cmocka_unit_test(what_could_not_be_read_is_not_written),
         cmocka_unit_test_setup_teardown(memory_may_run_out, make_folder, remove_folder),
