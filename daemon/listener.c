@@ -43,7 +43,7 @@ static bool is_loopback(const struct sockaddr_storage *address) {
 static void describe(struct ghnd_listener *listener) {
     struct sockaddr_storage address = {0};
     socklen_t length = sizeof(address);
-    char host[64], port[16];
+    char host[64] = "", port[16] = "";
     listener->port = 0;
     (void)snprintf(listener->address, sizeof(listener->address), "a passed socket");
     if (getsockname(listener->fd, (struct sockaddr *)&address, &length) != 0)

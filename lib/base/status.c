@@ -23,10 +23,10 @@ static const struct status_text *text_of(enum ghn_status status) {
     return &texts[i];
 }
 
-enum ghn_status ghn_fail(struct ghn_err *err, enum ghn_status status, const char *where,
-                         const char *format, ...) {
+void ghn_record(struct ghn_err *err, enum ghn_status status, const char *where, const char *format,
+                ...) {
     if (!err || err->status != GHN_OK)
-        return status;
+        return;
     err->status = status;
     (void)snprintf(err->where, sizeof(err->where), "%s", where ? where : "");
     va_list args;
@@ -35,11 +35,6 @@ enum ghn_status ghn_fail(struct ghn_err *err, enum ghn_status status, const char
     va_end(args);
     ghn_utf8_sanitise(err->where);
     ghn_utf8_sanitise(err->message);
-    return status;
-}
-
-enum ghn_status ghn_fail_memory(struct ghn_err *err) {
-    return ghn_fail(err, GHN_NO_MEMORY, NULL, "not enough memory");
 }
 
 const char *ghn_status_code(enum ghn_status status) {

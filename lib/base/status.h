@@ -31,13 +31,18 @@ struct ghn_err {
 #define GHN_ERR_INIT                                                                               \
     { GHN_OK, "", "" }
 
-/* Records a failure in err (which may be NULL) unless one is recorded already, and returns status,
- * so that a caller can write `return ghn_fail(err, GHN_IO, path, "...")`. where may be NULL. */
-enum ghn_status ghn_fail(struct ghn_err *err, enum ghn_status status, const char *where,
-                         const char *format, ...) __attribute__((format(printf, 4, 5), cold));
+/* Records a failure in err (which may be NULL) unless one is recorded already. where may be NULL.
+ */
+void ghn_record(struct ghn_err *err, enum ghn_status status, const char *where, const char *format,
+                ...) __attribute__((format(printf, 4, 5), cold));
 
-/* The usual message for a failed allocation; returns GHN_NO_MEMORY. */
-enum ghn_status ghn_fail_memory(struct ghn_err *err) __attribute__((cold));
+/* The same, with status as its value, so that a caller can write
+ * `return ghn_fail(err, GHN_IO, path, "...")`. A macro, so that compilers and analysers see that
+ * what comes back is a failure; status is evaluated twice. */
+#define ghn_fail(err, status, where, ...) (ghn_record(err, status, where, __VA_ARGS__), (status))
+
+/* The usual message for a failed allocation; its value is GHN_NO_MEMORY. */
+#define ghn_fail_memory(err) ghn_fail(err, GHN_NO_MEMORY, NULL, "not enough memory")
 
 /* The stable code of a status ("wrong_type"), and what it means. Never NULL. */
 const char *ghn_status_code(enum ghn_status status);

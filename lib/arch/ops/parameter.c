@@ -56,7 +56,7 @@ static const struct ghn_parameter_attrs pos_enc_defaults = {
 
 static enum ghn_status infer_pos_enc(struct ghn_infer *infer) {
     const struct ghn_parameter_attrs *a = &infer->attrs->parameter;
-    struct ghn_shape shape;
+    struct ghn_shape shape = {0};
     enum ghn_status status = shapes(infer, true, &shape);
     if (status != GHN_OK)
         return status;
