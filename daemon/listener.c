@@ -6,6 +6,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -43,7 +44,7 @@ static bool is_loopback(const struct sockaddr_storage *address) {
 static void describe(struct ghnd_listener *listener) {
     struct sockaddr_storage address = {0};
     socklen_t length = sizeof(address);
-    char host[64] = "", port[16] = "";
+    char host[64], port[16];
     listener->port = 0;
     (void)snprintf(listener->address, sizeof(listener->address), "a passed socket");
     if (getsockname(listener->fd, (struct sockaddr *)&address, &length) != 0)
@@ -54,8 +55,7 @@ static void describe(struct ghnd_listener *listener) {
                     NI_NUMERICHOST | NI_NUMERICSERV) != 0)
         return;
     bool v6 = address.ss_family == AF_INET6;
-    listener->port = ntohs(v6 ? ((struct sockaddr_in6 *)&address)->sin6_port
-                              : ((struct sockaddr_in *)&address)->sin_port);
+    listener->port = (int)strtol(port, NULL, 10);
     (void)snprintf(listener->address, sizeof(listener->address), v6 ? "[%s]:%s" : "%s:%s", host,
                    port);
 }
