@@ -3,11 +3,20 @@
 #include <assert.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <zlib.h>
 
 #include "tensor/stats.h"
 #include "tensor/tensors.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+uLong __wrap_crc32_z(uLong crc, const unsigned char *data, z_size_t n);
+
+/* Linked in the place of zlib's: every record's checksum is 0, as it is in the archives to start
+ * from, for true ones would keep nearly every mutation out. */
+uLong __wrap_crc32_z(uLong crc, const unsigned char *data, z_size_t n) {
+    (void)crc, (void)data, (void)n;
+    return 0;
+}
 
 /* Touches every byte of a tensor, by way of its values. */
 static void read_values(const struct ghn_tensor *tensor) {
