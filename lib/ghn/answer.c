@@ -177,10 +177,11 @@ json_t *ghn_answer_report(const struct ghn_model *model, const char *network,
     const struct ghn_graph *graph = prediction->graph;
     /* A NULL among these makes the whole NULL, and the others are given back. */
     return json_pack(
-        "{s:o, s:{s:i, s:i, s:I}, s:o, s:o, s:o, s:o, s:o}", "metadata",
+        "{s:o, s:{s:i, s:i, s:I, s:I}, s:o, s:o, s:o, s:o, s:o}", "metadata",
         ghn_answer_metadata(model, network, prediction), "graph", "nodes", graph->n_nodes, "edges",
-        graph->n_edges, "virtual_edges", (json_int_t)graph->n_virtual_edges, "predicted",
-        count_json(prediction, GHN_PREDICTED), "initialised",
-        count_json(prediction, GHN_INITIALISED), "omitted", count_json(prediction, GHN_OMITTED),
-        "warnings", warnings_json(model, prediction), "tensors", tensors_json(prediction, options));
+        graph->n_edges, "virtual_edges", (json_int_t)graph->n_virtual_edges, "distance_sum",
+        (json_int_t)graph->distance_sum, "predicted", count_json(prediction, GHN_PREDICTED),
+        "initialised", count_json(prediction, GHN_INITIALISED), "omitted",
+        count_json(prediction, GHN_OMITTED), "warnings", warnings_json(model, prediction),
+        "tensors", tensors_json(prediction, options));
 }
