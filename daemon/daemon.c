@@ -204,17 +204,20 @@ static bool start_handles(struct daemon *daemon) {
            start_timer(daemon, &daemon->watchdog, on_watchdog, ghnd_watchdog_interval());
 }
 
+/* Signals stay with libuv until the process is gone: closing their handles would give them their
+ * default action back, and a second SIGTERM would make a clean end look like a death. */
 static void close_handle(uv_handle_t *handle, void *context) {
     (void)context;
-    if (!uv_is_closing(handle))
+    if (handle->type == UV_SIGNAL)
+        uv_unref(handle);
+    else if (!uv_is_closing(handle))
         uv_close(handle, NULL);
 }
 
 /* Ends what the loop has, a reload under way included. */
-static void close_loop(struct daemon *daemon) {
+static void end_loop(struct daemon *daemon) {
     uv_walk(&daemon->loop, close_handle, NULL);
     (void)uv_run(&daemon->loop, UV_RUN_DEFAULT);
-    (void)uv_loop_close(&daemon->loop);
 }
 
 static void announce(struct daemon *daemon) {
@@ -247,7 +250,7 @@ static enum ghn_status run(struct daemon *daemon, struct ghn_err *err) {
         announce(daemon);
         (void)uv_run(&daemon->loop, UV_RUN_DEFAULT);
     }
-    close_loop(daemon);
+    end_loop(daemon);
     if (daemon->server)
         ghnd_server_stop(daemon->server);
     else
@@ -307,7 +310,9 @@ static enum ghn_status serve(struct daemon *daemon, struct ghnd_config *config,
 }
 
 int ghnd_main(int argc, char **argv) {
-    struct daemon daemon = {.argc = argc, .argv = argv};
+    static struct daemon daemon; /* whose loop lives as long as the process */
+    daemon.argc = argc;
+    daemon.argv = argv;
     struct ghnd_config config;
     enum ghnd_command command;
     struct ghn_err err = GHN_ERR_INIT;

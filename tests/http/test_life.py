@@ -363,7 +363,15 @@ class Stop(unittest.TestCase):
                 part = raw.recv(1 << 20)
                 self.assertTrue(part, f"cut off after {got} of {length}")
                 got += len(part)
-        daemon.stop()
+        daemon.stop()  # by another SIGTERM, while it ends or after
+
+    def test_signals_while_it_ends(self):
+        """However many SIGTERMs come while it ends, the end is a clean one."""
+        for _ in range(20):
+            with Daemon() as daemon:
+                while daemon.process.poll() is None:
+                    daemon.signal(signal.SIGTERM)
+                self.assertEqual(0, daemon.process.returncode)
 
     def test_patience_ends(self):
         """A client that does not take its answer delays the end by --shutdown-timeout only."""
