@@ -53,13 +53,11 @@ static json_t *config_json(const struct ghn_config *config) {
 }
 
 static json_t *tensor_json(const struct ghn_tensor *tensor, const struct ghn_stats *stats) {
-    json_t *shape = json_array();
-    for (int i = 0; i < tensor->shape.ndim; i++)
-        (void)json_array_append_new(shape, json_integer(tensor->shape.dim[i]));
     json_t *entry =
         json_pack("{s:s, s:s, s:o, s:f, s:f, s:f, s:f}", "name", tensor->name, "dtype",
-                  ghn_dtype_name(tensor->dtype), "shape", shape, "mean", stats->mean, "std",
-                  ghn_stats_std(stats), "min", (double)stats->min, "max", (double)stats->max);
+                  ghn_dtype_name(tensor->dtype), "shape", ghn_shape_to_json(&tensor->shape), "mean",
+                  stats->mean, "std", ghn_stats_std(stats), "min", (double)stats->min, "max",
+                  (double)stats->max);
     if (entry && stats->n_not_finite > 0)
         (void)json_object_set_new(entry, "not_finite", json_integer(stats->n_not_finite));
     return entry;

@@ -282,13 +282,6 @@ enum ghn_status ghn_arch_from_json(const json_t *root, const char *where,
 
 /* --- Writing --- */
 
-static json_t *shape_to_json(const struct ghn_shape *shape) {
-    json_t *array = json_array();
-    for (int i = 0; i < shape->ndim; i++)
-        json_array_append_new(array, json_integer(shape->dim[i]));
-    return array;
-}
-
 /* Names for the parameters that are not called NODE.slot; NULL if there are none. */
 static json_t *renames_to_json(const struct ghn_arch *arch, const struct ghn_arch_node *node) {
     json_t *params = NULL;
@@ -324,7 +317,7 @@ json_t *ghn_arch_to_json(const struct ghn_arch *arch) {
     json_t *root = json_pack("{s:s, s:s, s:{s:s}}", "format", FORMAT, "name", arch->name, "input",
                              "name", arch->nodes[0].name);
     json_object_set_new(json_object_get(root, "input"), "shape",
-                        shape_to_json(&arch->nodes[0].shape));
+                        ghn_shape_to_json(&arch->nodes[0].shape));
     json_t *nodes = json_array();
     for (int i = 1; i < arch->n_nodes; i++)
         json_array_append_new(nodes, node_to_json(arch, &arch->nodes[i]));
@@ -334,7 +327,7 @@ json_t *ghn_arch_to_json(const struct ghn_arch *arch) {
     for (int i = 0; i < arch->n_params; i++)
         if (arch->params[i].node < 0)
             json_object_set_new(unused, arch->params[i].name,
-                                shape_to_json(&arch->params[i].shape));
+                                ghn_shape_to_json(&arch->params[i].shape));
     if (json_object_size(unused) > 0)
         json_object_set(root, "unused_parameters", unused);
     json_decref(unused);

@@ -51,16 +51,6 @@ struct ghn_count ghn_prediction_count(const struct ghn_prediction *prediction,
     return count;
 }
 
-static json_t *shape_json(const struct ghn_shape *shape) {
-    json_t *array = json_array();
-    for (int i = 0; i < shape->ndim && array; i++)
-        if (json_array_append_new(array, json_integer(shape->dim[i])) != 0) {
-            json_decref(array);
-            return NULL;
-        }
-    return array;
-}
-
 /* The values of a slot in base64, as options->dtype; NULL if there is no memory. */
 static json_t *data_json(const struct ghn_prediction *prediction, int slot, enum ghn_dtype dtype,
                          float *chunk) {
@@ -110,12 +100,12 @@ static json_t *tensor_json(const struct ghn_prediction *prediction, int i,
     const struct ghn_slot *slot = &prediction->graph->slots[i];
     const struct ghn_block *block = &prediction->blocks[i];
     enum ghn_outcome outcome = prediction->outcomes[i];
-    json_t *entry =
-        json_pack("{s:s, s:o, s:s, s:s*}", "name", slot->name, "shape", shape_json(&slot->shape),
-                  "outcome", ghn_outcome_name(outcome), "reason", prediction->reasons[i]);
+    json_t *entry = json_pack("{s:s, s:o, s:s, s:s*}", "name", slot->name, "shape",
+                              ghn_shape_to_json(&slot->shape), "outcome", ghn_outcome_name(outcome),
+                              "reason", prediction->reasons[i]);
     int failed = !entry;
     if (!failed && outcome == GHN_PREDICTED)
-        failed = json_object_set_new(entry, "block", shape_json(&block->shape));
+        failed = json_object_set_new(entry, "block", ghn_shape_to_json(&block->shape));
     if (!failed && outcome != GHN_OMITTED)
         failed = add_stats(entry, prediction, i, chunk);
     if (!failed && outcome != GHN_OMITTED && options->data)

@@ -77,14 +77,8 @@ static json_t *tiles(const struct ghn_encoder *encoder) {
         const struct ghn_shape *shape = &encoder->prediction->graph->slots[slot].shape;
         if (ghn_shape_equal(shape, &encoder->prediction->blocks[slot].shape))
             continue;
-        json_t *dims = json_array();
-        int failed = !dims;
-        for (int d = 0; d < shape->ndim && !failed; d++)
-            failed = json_array_append_new(dims, json_integer(shape->dim[d])) != 0;
-        if (failed)
-            json_decref(dims);
-        if (failed ||
-            json_object_set_new(object, encoder->prediction->graph->slots[slot].name, dims) != 0) {
+        if (json_object_set_new(object, encoder->prediction->graph->slots[slot].name,
+                                ghn_shape_to_json(shape)) != 0) {
             json_decref(object);
             object = NULL;
         }

@@ -394,9 +394,7 @@ static json_t *append(json_t *array, json_t *value) {
 }
 
 static json_t *node_to_json(const struct ghn_graph_node *node) {
-    json_t *shape = node->shape.ndim ? json_array() : json_null();
-    for (int i = 0; i < node->shape.ndim; i++)
-        shape = append(shape, json_integer(node->shape.dim[i]));
+    json_t *shape = node->shape.ndim ? ghn_shape_to_json(&node->shape) : json_null();
     if (!shape)
         return NULL;
     return json_pack("{s:s, s:s?, s:o}", "op", ghn_primitive_name(node->op), "name", node->name,

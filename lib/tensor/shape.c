@@ -39,3 +39,14 @@ char *ghn_shape_text(const struct ghn_shape *shape, char *buf, size_t n) {
     (void)snprintf(buf, n, "%s", full);
     return buf;
 }
+
+json_t *ghn_shape_to_json(const struct ghn_shape *shape) {
+    json_t *array = json_array();
+    for (int i = 0; i < shape->ndim && array; i++) {
+        if (json_array_append_new(array, json_integer(shape->dim[i])) != 0) {
+            json_decref(array);
+            return NULL;
+        }
+    }
+    return array;
+}

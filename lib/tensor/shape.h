@@ -2,6 +2,7 @@
 #ifndef GHN_TENSOR_SHAPE_H
 #define GHN_TENSOR_SHAPE_H
 
+#include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -24,5 +25,8 @@ bool ghn_shape_equal(const struct ghn_shape *a, const struct ghn_shape *b);
  * shape. */
 enum { GHN_SHAPE_TEXT = 176 };
 char *ghn_shape_text(const struct ghn_shape *shape, char *buf, size_t n);
+
+/* The dimensions as a JSON array, a new reference; NULL if there is no memory. */
+json_t *ghn_shape_to_json(const struct ghn_shape *shape);
 
 #endif
