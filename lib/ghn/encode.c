@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch/initialise.h"
 #include "base/atomic_file.h"
 #include "base/checked.h"
 #include "base/mem.h"
-#include "ghn/initialise.h"
 #include "ghn/tiling.h"
 #include "tensor/tensors.h"
 
@@ -218,7 +218,8 @@ static void generate(const struct ghn_prediction *prediction, int slot, enum ghn
     size_t size = ghn_dtype_size(dtype);
     while (n > 0) {
         int64_t part = ghn_min_i64(n, VALUES_AT_ONCE);
-        ghn__initialise(&prediction->graph->slots[slot], prediction->seed, first, part, values);
+        ghn_initialise(&prediction->graph->slots[slot].init, prediction->graph->slots[slot].name,
+                       prediction->seed, first, part, values);
         ghn_dtype_from_f32(dtype, converted, values, (size_t)part);
         memcpy(ret, converted, (size_t)part * size);
         ret += (size_t)part * size;

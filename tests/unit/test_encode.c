@@ -10,10 +10,10 @@
 
 #include <cmocka.h>
 
+#include "arch/initialise.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "ghn/encode.h"
-#include "ghn/initialise.h"
 #include "ghn/tiling.h"
 #include "tensor/tensors.h"
 
@@ -365,7 +365,7 @@ static void initialisers_have_their_distributions(void **state) {
     for (size_t k = 0; k < sizeof(cases) / sizeof(cases[0]); k++) {
         struct ghn_slot slot = {.name = "x", .init = cases[k].init};
         double sum = 0.0, squares = 0.0;
-        ghn__initialise(&slot, 9, 0, N, values);
+        ghn_initialise(&slot.init, slot.name, 9, 0, N, values);
         for (int i = 0; i < N; i++) {
             double x = (double)values[i];
             assert_true(x <= cases[k].bound && x >= -cases[k].bound);
@@ -377,7 +377,7 @@ static void initialisers_have_their_distributions(void **state) {
         assert_true(mean - cases[k].mean < deviation && cases[k].mean - mean < deviation);
         assert_true(variance <= 1.05 * cases[k].variance + 1e-9 &&
                     variance >= 0.95 * cases[k].variance - 1e-9);
-        ghn__initialise(&slot, 9, 1234, 3, part);
+        ghn_initialise(&slot.init, slot.name, 9, 1234, 3, part);
         assert_memory_equal(part, values + 1234, sizeof(part));
     }
     free(values);

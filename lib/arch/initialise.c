@@ -1,4 +1,4 @@
-#include "ghn/initialise.h"
+#include "arch/initialise.h"
 
 #include <math.h>
 
@@ -29,9 +29,9 @@ static double value(const struct ghn_init *init, uint64_t seed, uint64_t stream,
     return 0.0;
 }
 
-void ghn__initialise(const struct ghn_slot *slot, uint64_t seed, int64_t first, int64_t n,
-                     float *ret) {
-    uint64_t stream = ghn_rng_stream(slot->name);
+void ghn_initialise(const struct ghn_init *init, const char *name, uint64_t seed, int64_t first,
+                    int64_t n, float *ret) {
+    uint64_t stream = ghn_rng_stream(name);
     for (int64_t i = 0; i < n; i++)
-        ret[i] = (float)value(&slot->init, seed, stream, (uint64_t)(first + i));
+        ret[i] = (float)value(init, seed, stream, (uint64_t)(first + i));
 }
