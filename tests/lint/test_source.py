@@ -6,7 +6,7 @@ import subprocess
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-LAYERS = ["base", "tensor", "arch", "deepnets", "graph", "ghn"]
+LAYERS = ["base", "tensor", "arch", "deepnets", "graph", "ghn", "nn", "data", "train"]
 MAX_FILE_LINES = 800
 MAX_FUNCTION_LINES = 80
 # Paths of a particular machine; written in pieces so that this file does not hold them itself.

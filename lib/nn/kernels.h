@@ -1,0 +1,31 @@
+/* The inner loops of lib/nn. Every file of lib/nn/kernels is compiled once for each instruction
+ * set, its functions named by GHN__K; this table, made from kernels.def, is how the rest of lib/nn
+ * calls them. Private to lib/nn, its tests and benchmarks. */
+#ifndef GHN_NN_KERNELS_H
+#define GHN_NN_KERNELS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "nn/layer.h"
+
+#define GHN__PASTE2(a, b) a##b
+#define GHN__PASTE(a, b) GHN__PASTE2(a, b)
+/* The name of a kernel in the instruction set of this compilation (GHN__ISA: _plain, _avx2,
+ * _avx512). */
+#define GHN__K(name) GHN__PASTE(name, GHN__ISA)
+
+struct ghn__nn_kernels {
+    const char *name; /* "plain", "avx2", "avx512" */
+#define GHN__KERNEL(name, args) void(*name) args;
+#include "nn/kernels.def"
+#undef GHN__KERNEL
+};
+
+/* The best that this processor has and that ONEDNN_MAX_CPU_ISA allows. */
+const struct ghn__nn_kernels *ghn__nn_kernels(void);
+
+/* Every table this processor can run, "plain" first, into ret; returns how many. */
+int ghn__nn_kernels_all(const struct ghn__nn_kernels *ret[3]);
+
+#endif

@@ -1,0 +1,137 @@
+#include "nn/layer.h"
+
+#include "nn/kernels.h"
+#include "nn/parallel.h"
+
+void ghn__strides(struct ghn__tensor *tensor, enum ghn__order order) {
+    int64_t stride = 1;
+    if (order == GHN__CHANNELS_LAST && tensor->ndim == 4) {
+        static const int memory[4] = {1, 3, 2, 0};
+        for (int i = 0; i < 4; i++) {
+            tensor->strides[memory[i]] = stride;
+            stride *= tensor->dims[memory[i]];
+        }
+        return;
+    }
+    for (int i = tensor->ndim - 1; i >= 0; i--) {
+        tensor->strides[i] = stride;
+        stride *= tensor->dims[i];
+    }
+}
+
+bool ghn__same_order(const struct ghn__tensor *a, const struct ghn__tensor *b) {
+    if (a->ndim != b->ndim)
+        return false;
+    for (int i = 0; i < a->ndim; i++)
+        if (a->dims[i] != 1 && a->strides[i] != b->strides[i])
+            return false;
+    return true;
+}
+
+bool ghn__in_order(const struct ghn__tensor *tensor, enum ghn__order order) {
+    struct ghn__tensor wanted = *tensor;
+    ghn__strides(&wanted, order);
+    return ghn__same_order(tensor, &wanted);
+}
+
+/* A copy as nested loops, outermost first, with dimensions that follow each other in both tensors
+ * joined. */
+struct loops {
+    int n;
+    int64_t count[GHN__MAX_RANK], y[GHN__MAX_RANK],
+        x[GHN__MAX_RANK]; /* extents, and strides in elements */
+    void *y_data;
+    const void *x_data;
+    enum ghn_dtype y_type, x_type;
+    size_t y_size, x_size;
+    bool add;
+};
+
+static void sort_and_join(struct loops *loops, const struct ghn__tensor *dst,
+                          const struct ghn__tensor *src) {
+    int order[GHN__MAX_RANK], n = 0;
+    for (int i = 0; i < dst->ndim; i++) {
+        if (dst->dims[i] == 1)
+            continue;
+        int at = n++;
+        for (; at > 0 && dst->strides[order[at - 1]] < dst->strides[i]; at--)
+            order[at] = order[at - 1];
+        order[at] = i;
+    }
+    loops->n = 0;
+    for (int k = 0; k < n; k++) {
+        int i = order[k], last = loops->n - 1;
+        if (last >= 0 && loops->y[last] == dst->dims[i] * dst->strides[i] &&
+            loops->x[last] == dst->dims[i] * src->strides[i]) {
+            loops->count[last] *= dst->dims[i];
+            loops->y[last] = dst->strides[i];
+            loops->x[last] = src->strides[i];
+        } else {
+            loops->count[loops->n] = dst->dims[i];
+            loops->y[loops->n] = dst->strides[i];
+            loops->x[loops->n++] = src->strides[i];
+        }
+    }
+    if (loops->n == 0) {
+        loops->n = 1;
+        loops->count[0] = loops->y[0] = loops->x[0] = 1;
+    }
+}
+
+/* The innermost loop, at elements y and x. */
+static void copy_row(const struct loops *loops, int64_t y, int64_t x) {
+    int last = loops->n - 1;
+    char *dst = (char *)loops->y_data + (size_t)y * loops->y_size;
+    const char *src = (const char *)loops->x_data + (size_t)x * loops->x_size;
+    const struct ghn__nn_kernels *kernels = ghn__nn_kernels();
+    if (loops->y[last] == 1 && loops->x[last] == 1)
+        kernels->copy(dst, loops->y_type, src, loops->x_type, loops->count[last], loops->add);
+    else
+        kernels->copy_strided(dst, loops->y_type, loops->y[last], src, loops->x_type,
+                              loops->x[last], loops->count[last], loops->add);
+}
+
+/* Rows [begin, end) of all innermost rows. */
+static void copy_rows(void *context, int64_t begin, int64_t end) {
+    const struct loops *loops = context;
+    for (int64_t row = begin; row < end; row++) {
+        int64_t rest = row, y = 0, x = 0;
+        for (int k = loops->n - 2; k >= 0; k--) {
+            int64_t i = rest % loops->count[k];
+            rest /= loops->count[k];
+            y += i * loops->y[k];
+            x += i * loops->x[k];
+        }
+        copy_row(loops, y, x);
+    }
+}
+
+/* A single row is cut into pieces, so that threads can share it. */
+static void split_single_row(struct loops *loops) {
+    enum { PIECE = 4096 };
+    if (loops->n > 1 || loops->count[0] < 2 * PIECE || loops->count[0] % PIECE != 0)
+        return;
+    loops->n = 2;
+    loops->count[1] = PIECE;
+    loops->y[1] = loops->y[0];
+    loops->x[1] = loops->x[0];
+    loops->count[0] /= PIECE;
+    loops->y[0] *= PIECE;
+    loops->x[0] *= PIECE;
+}
+
+void ghn__copy(const struct ghn__tensor *dst, const struct ghn__tensor *src, bool add) {
+    struct loops loops = {.y_data = dst->data,
+                          .x_data = src->data,
+                          .y_type = dst->dtype,
+                          .x_type = src->dtype,
+                          .y_size = ghn_dtype_size(dst->dtype),
+                          .x_size = ghn_dtype_size(src->dtype),
+                          .add = add};
+    sort_and_join(&loops, dst, src);
+    split_single_row(&loops);
+    int64_t rows = 1;
+    for (int k = 0; k < loops.n - 1; k++)
+        rows *= loops.count[k];
+    ghn__parallel(rows, 1 + 16384 / loops.count[loops.n - 1], copy_rows, &loops);
+}

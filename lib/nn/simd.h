@@ -1,0 +1,130 @@
+/* Vectors of floats, as wide as the instruction set that a kernel file is being compiled for, and
+ * the two element types of activations. Private to lib/nn/kernels, whose files are compiled once
+ * for each of plain, AVX2 and AVX-512 (nn/kernels.h). */
+#ifndef GHN_NN_SIMD_H
+#define GHN_NN_SIMD_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "tensor/dtype.h"
+
+#if defined(__AVX512F__)
+#define GHN__LANES 16
+#elif defined(__AVX2__)
+#define GHN__LANES 8
+#else
+#define GHN__LANES 4
+#endif
+
+#define GHN__INLINE static inline __attribute__((always_inline, unused))
+
+typedef float ghn__vf __attribute__((vector_size(GHN__LANES * 4)));
+typedef int32_t ghn__vi __attribute__((vector_size(GHN__LANES * 4)));
+typedef uint32_t ghn__vu __attribute__((vector_size(GHN__LANES * 4)));
+typedef uint16_t ghn__vh __attribute__((vector_size(GHN__LANES * 2)));
+
+GHN__INLINE ghn__vf ghn__splat(float x) {
+    return x - (ghn__vf){0};
+}
+
+/* where mask's lanes are all ones a, where they are 0 b */
+GHN__INLINE ghn__vf ghn__select(ghn__vi mask, ghn__vf a, ghn__vf b) {
+    return (ghn__vf)(((ghn__vi)a & mask) | ((ghn__vi)b & ~mask));
+}
+
+GHN__INLINE ghn__vf ghn__max(ghn__vf a, ghn__vf b) {
+    return ghn__select(a > b, a, b);
+}
+
+GHN__INLINE ghn__vf ghn__min(ghn__vf a, ghn__vf b) {
+    return ghn__select(a < b, a, b);
+}
+
+/* One element as a float, and back (bf16 rounded to nearest even; NaN stays NaN for the payloads
+ * that arithmetic makes). With a constant dtype the choice costs nothing once inlined. */
+GHN__INLINE float ghn__get(const void *p, enum ghn_dtype dtype, int64_t i) {
+    if (dtype == GHN_F32)
+        return ((const float *)p)[i];
+    uint32_t bits = (uint32_t)((const uint16_t *)p)[i] << 16;
+    float x;
+    memcpy(&x, &bits, sizeof x);
+    return x;
+}
+
+GHN__INLINE void ghn__put(void *p, enum ghn_dtype dtype, int64_t i, float x) {
+    if (dtype == GHN_F32) {
+        ((float *)p)[i] = x;
+        return;
+    }
+    uint32_t bits;
+    memcpy(&bits, &x, sizeof bits);
+    ((uint16_t *)p)[i] = (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
+}
+
+/* GHN__LANES elements from index i on. */
+GHN__INLINE ghn__vf ghn__load(const void *p, enum ghn_dtype dtype, int64_t i) {
+    ghn__vf x;
+    if (dtype == GHN_F32) {
+        memcpy(&x, (const float *)p + i, sizeof x);
+        return x;
+    }
+    ghn__vh half;
+    memcpy(&half, (const uint16_t *)p + i, sizeof half);
+    return (ghn__vf)(__builtin_convertvector(half, ghn__vu) << 16);
+}
+
+GHN__INLINE void ghn__store(void *p, enum ghn_dtype dtype, int64_t i, ghn__vf x) {
+    if (dtype == GHN_F32) {
+        memcpy((float *)p + i, &x, sizeof x);
+        return;
+    }
+    ghn__vu bits = (ghn__vu)x;
+    bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
+    ghn__vh half = __builtin_convertvector(bits, ghn__vh);
+    memcpy((uint16_t *)p + i, &half, sizeof half);
+}
+
+/* The first n < GHN__LANES elements; the other lanes are 0, and are not stored. */
+GHN__INLINE ghn__vf ghn__load_part(const void *p, enum ghn_dtype dtype, int64_t i, int n) {
+    float x[GHN__LANES] = {0};
+    for (int k = 0; k < n; k++)
+        x[k] = ghn__get(p, dtype, i + k);
+    ghn__vf ret;
+    memcpy(&ret, x, sizeof ret);
+    return ret;
+}
+
+GHN__INLINE void ghn__store_part(void *p, enum ghn_dtype dtype, int64_t i, int n, ghn__vf x) {
+    for (int k = 0; k < n; k++)
+        ghn__put(p, dtype, i + k, x[k]);
+}
+
+GHN__INLINE float ghn__sum(ghn__vf x) {
+    float sum = 0;
+    for (int k = 0; k < GHN__LANES; k++)
+        sum += x[k];
+    return sum;
+}
+
+/* e^x to about 2 units in the last place; 0 below -87.3, and e^88.3 above 88.3. */
+GHN__INLINE ghn__vf ghn__exp(ghn__vf x) {
+    x = ghn__min(x, ghn__splat(88.3f));
+    ghn__vi tiny = x < ghn__splat(-87.3f);
+    x = ghn__max(x, ghn__splat(-87.3f));
+    ghn__vf t = x * 1.44269504f;
+    ghn__vf k = (t + 12582912.0f) -
+                12582912.0f; /* to the nearest integer: 1.5 * 2^23 pushes the fraction out */
+    ghn__vf r = (x - k * 0.693359375f) - k * -2.12194440e-4f;
+    ghn__vf y = ghn__splat(1.9875691500e-4f);
+    y = y * r + 1.3981999507e-3f;
+    y = y * r + 8.3334519073e-3f;
+    y = y * r + 4.1665795894e-2f;
+    y = y * r + 1.6666665459e-1f;
+    y = y * r + 5.0000001201e-1f;
+    y = y * r * r + r + 1.0f;
+    ghn__vi exponent = (__builtin_convertvector(k, ghn__vi) + 127) << 23;
+    return ghn__select(tiny, ghn__splat(0), y * (ghn__vf)exponent);
+}
+
+#endif
