@@ -19,13 +19,14 @@ enum ghn__isa ghn__dnnl_isa(void);
 /* Whether it multiplies bf16 natively (AVX512_BF16 or AMX). */
 bool ghn__dnnl_has_bf16(void);
 
-/* A convolution of `batch` images. */
+/* A convolution of `batch` images. Images are channels-last in memory. */
 struct ghn__conv_spec {
     int64_t batch, in_channels, in[2], out_channels, out[2];
     int64_t kernel[2], stride[2], padding[2], dilation[2], groups;
-    enum ghn_dtype dtype; /* of images, weights and outputs */
-    bool training;        /* backward too */
-    bool data_gradient;   /* training: backward by the input is wanted */
+    enum ghn_dtype dtype; /* of images; weights, biases and their gradients are f32 outside */
+    bool bias;
+    bool training;      /* backward too */
+    bool data_gradient; /* training: backward by the input is wanted */
 };
 
 struct ghn__conv;
@@ -35,42 +36,46 @@ enum ghn_status ghn__conv_new(const struct ghn__conv_spec *spec, struct ghn__con
                               struct ghn_err *err) GHN_MUST_CHECK;
 void ghn__conv_free(struct ghn__conv *conv);
 
-/* Bytes that must be kept from forward to backward (the weights in the kernels' own order), and of
- * work space. */
-size_t ghn__conv_saved_bytes(const struct ghn__conv *conv);
+/* Bytes of work space that each call below wants at scratch, aligned to 64. */
 size_t ghn__conv_scratch_bytes(const struct ghn__conv *conv);
 
-/* src (N, H, W, C) * weights (O, C / groups, kh, kw) in f32 + bias (O) or NULL = dst (N, H', W',
- * O). */
+/* dst (N, O, H', W') = src (N, C, H, W) * weights (O, C / groups, kh, kw) + bias (O). */
 enum ghn_status ghn__conv_forward(struct ghn__conv *conv, const void *src, const float *weights,
-                                  const float *bias, void *dst, void *saved, void *scratch,
+                                  const float *bias, void *dst, void *scratch,
                                   struct ghn_err *err) GHN_MUST_CHECK;
 
-/* dsrc = the gradient by src, overwritten. saved: of the forward pass, whose weights these are. */
-enum ghn_status ghn__conv_backward_data(struct ghn__conv *conv, const void *ddst, void *dsrc,
-                                        const void *saved, void *scratch,
+/* dsrc = the gradient by src, overwritten. */
+enum ghn_status ghn__conv_backward_data(struct ghn__conv *conv, const void *ddst,
+                                        const float *weights, void *dsrc, void *scratch,
                                         struct ghn_err *err) GHN_MUST_CHECK;
 
-/* dweights (O, C / groups, kh, kw), in f32: overwritten, or added to with add. */
+/* dweights and dbias (if the spec has a bias), overwritten. */
 enum ghn_status ghn__conv_backward_weights(struct ghn__conv *conv, const void *src,
-                                           const void *ddst, float *dweights, bool add,
+                                           const void *ddst, float *dweights, float *dbias,
                                            void *scratch, struct ghn_err *err) GHN_MUST_CHECK;
 
-/* c (m, n) = a (m, k) b (k, n), each row-major or, with its flag, stored transposed; c is f32 or as
- * a and b. */
+/* c (m, n) = a (m, k) b (k, n) + bias (n), row-major or, with their flags, a and b stored
+ * transposed. */
 struct ghn__matmul_spec {
     int64_t m, k, n;
     bool a_transposed, b_transposed;
-    enum ghn_dtype dtype, c_dtype;
-    bool add; /* c += (c in f32 only) */
+    enum ghn_dtype dtype, c_dtype; /* of a and b; of c */
+    bool bias;                     /* in f32 */
+    bool add;                      /* c +=, for c in f32 */
 };
 
 struct ghn__matmul;
+
+/* Chooses and compiles kernels, as ghn__conv_new. */
 enum ghn_status ghn__matmul_new(const struct ghn__matmul_spec *spec, struct ghn__matmul **ret,
                                 struct ghn_err *err) GHN_MUST_CHECK;
 void ghn__matmul_free(struct ghn__matmul *matmul);
+
+/* Bytes of work space at scratch. */
 size_t ghn__matmul_scratch_bytes(const struct ghn__matmul *matmul);
-enum ghn_status ghn__matmul_run(struct ghn__matmul *matmul, const void *a, const void *b, void *c,
-                                void *scratch, struct ghn_err *err) GHN_MUST_CHECK;
+
+enum ghn_status ghn__matmul_run(struct ghn__matmul *matmul, const void *a, const void *b,
+                                const float *bias, void *c, void *scratch,
+                                struct ghn_err *err) GHN_MUST_CHECK;
 
 #endif
