@@ -41,7 +41,9 @@ struct ghn__site {
     enum ghn_mode mode;
     const struct ghn_arch_node
         *activation; /* batch_norm2d: the activation behind it that is done along; or NULL */
-    bool residual;   /* batch_norm2d: in[1] is added before the activation */
+    bool keeps_input, keeps_output; /* as the layer says; plan may change them */
+    bool input_gradient;            /* the gradient by some input is wanted */
+    bool residual;                  /* batch_norm2d: in[1] is added before the activation */
 
     int n_inputs;
     struct ghn__tensor *in; /* (n_inputs). A node that takes one value twice has it twice. */
@@ -64,6 +66,7 @@ struct ghn__site {
     void *saved;
     size_t scratch_bytes; /* set by plan: contents undefined at every call, at `scratch` */
     void *scratch;
+    void *spare; /* backward, with cannot_add and add[0]: room for din[0] */
     void *state; /* the layer's own, set by plan, freed by done */
 };
 
@@ -74,6 +77,8 @@ struct ghn__layer {
      * that is to be done for it: the planner lets such gradients share memory where it can, and
      * then leaves din[i].data NULL */
     bool passes_gradient;
+    bool cannot_add; /* backward overwrites din[0] whatever add[0] says, into `spare` if it is set;
+                        the executor adds */
     /* Where the output can be the input seen otherwise (reshape): sets out's strides and returns
      * true; such a node has no forward and no backward. False: not in this order; the planner then
      * brings the input into order ROW_MAJOR and asks again. NULL: never. */
