@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "nn/layer.h"
+#include "nn/pool.h"
 
 #define GHN__PASTE2(a, b) a##b
 #define GHN__PASTE(a, b) GHN__PASTE2(a, b)
