@@ -135,3 +135,22 @@ void ghn__copy(const struct ghn__tensor *dst, const struct ghn__tensor *src, boo
         rows *= loops.count[k];
     ghn__parallel(rows, 1 + 16384 / loops.count[loops.n - 1], copy_rows, &loops);
 }
+
+struct fill {
+    const struct ghn__tensor *tensor;
+    float value;
+};
+
+static void fill_range(void *context, int64_t begin, int64_t end) {
+    const struct fill *fill = context;
+    ghn__nn_kernels()->fill(fill->tensor->data, fill->tensor->dtype, begin, end, fill->value);
+}
+
+void ghn__fill(const struct ghn__tensor *tensor, float value) {
+    struct fill fill = {tensor, value};
+    ghn__parallel(tensor->count, 16384, fill_range, &fill);
+}
+
+void ghn__zero(const struct ghn__tensor *tensor) {
+    ghn__fill(tensor, 0.0f);
+}

@@ -114,4 +114,8 @@ bool ghn__in_order(const struct ghn__tensor *tensor, enum ghn__order order);
  * tensor), any types. Parallel. */
 void ghn__copy(const struct ghn__tensor *dst, const struct ghn__tensor *src, bool add);
 
+/* Sets every element of a dense tensor to value; to zero. Parallel. */
+void ghn__fill(const struct ghn__tensor *tensor, float value);
+void ghn__zero(const struct ghn__tensor *tensor);
+
 #endif

@@ -36,3 +36,8 @@ void GHN__K(copy_strided)(void *y, enum ghn_dtype y_type, int64_t y_stride, cons
                  ghn__get(x, x_type, i * x_stride) +
                      (add ? ghn__get(y, y_type, i * y_stride) : 0.0f));
 }
+
+void GHN__K(fill)(void *y, enum ghn_dtype dtype, int64_t begin, int64_t end, float value) {
+    for (int64_t i = begin; i < end; i++)
+        ghn__put(y, dtype, i, value);
+}
