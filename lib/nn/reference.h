@@ -19,14 +19,16 @@ enum ghn_status ghn_reference_new(const struct ghn_arch *arch, int batch, enum g
 void ghn_reference_free(struct ghn_reference *reference);
 
 /* images: (N, C, H, W). values: every parameter as struct ghn_params lays them out. statistics:
- * running means and variances likewise, updated in mode TRAIN; NULL if the arch has none. Every
- * node's value can be read afterwards with ghn_reference_value. */
+ * running means and variances likewise, updated in mode TRAIN, and read again by backward in mode
+ * EVAL; NULL if the arch has none on the path to its output. Only nodes on that path are run; every
+ * one's value can be read afterwards with ghn_reference_value. GHN_MISSING_FIELD without
+ * statistics that are needed. */
 enum ghn_status ghn_reference_forward(struct ghn_reference *reference, const double *values,
                                       double *statistics, const double *images, uint64_t seed,
                                       uint64_t step, struct ghn_err *err) GHN_MUST_CHECK;
 
-/* The (N, ...) values of a node, row-major, after forward; its gradient after backward (NULL where
- * none was asked for). */
+/* The (N, ...) values of a node, row-major, after forward, NULL off the path; its gradient after
+ * backward, NULL before. */
 const double *ghn_reference_value(const struct ghn_reference *reference, int node);
 const double *ghn_reference_gradient(const struct ghn_reference *reference, int node);
 

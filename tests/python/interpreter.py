@@ -6,13 +6,14 @@ import torch.nn.functional as F
 from ghn_client import trace
 
 
-def run(arch, state, x):
-    """The output of arch in evaluation mode. state: state_dict of the module, buffers included."""
+def run(arch, state, x, node_class=None):
+    """The output of arch in evaluation mode. state: state_dict of the module, buffers included.
+    node_class: in place of Node, for another mode."""
     values = {arch["input"]["name"]: x}
     assert x.shape[1:] == tuple(arch["input"]["shape"])
     for node in arch["nodes"]:
         inputs = [values[name] for name in node["inputs"]]
-        values[node["name"]] = Node(node, state).run(inputs)
+        values[node["name"]] = (node_class or Node)(node, state).run(inputs)
     return values[arch["output"]]
 
 
@@ -27,11 +28,12 @@ class Node:
 
     PLAIN = {"relu": F.relu, "relu6": F.relu6, "silu": F.silu, "hardswish": F.hardswish,
              "hardsigmoid": F.hardsigmoid, "sigmoid": torch.sigmoid, "tanh": torch.tanh,
-             "leaky_relu": F.leaky_relu, "elu": F.elu, "gelu": F.gelu, "softmax": F.softmax,
-             "adaptive_avg_pool2d": F.adaptive_avg_pool2d, "mean": torch.mean,
+             "leaky_relu": F.leaky_relu, "elu": F.elu, "gelu": F.gelu, "mean": torch.mean,
+             "softmax": lambda x, dim=-1: F.softmax(x, dim),
              "pad": F.pad, "roll": torch.roll, "permute": torch.permute,
              "zeros_like": torch.zeros_like, "identity": lambda x: x,
-             "dropout": lambda x, p: x, "stochastic_depth": lambda x, p, mode: x}
+             "dropout": lambda x, p=0.5: x,
+             "stochastic_depth": lambda x, p=0.5, mode="row": x}
 
     def __init__(self, node, state):
         self.node, self.state = node, state
@@ -96,6 +98,9 @@ class Node:
     def avg_pool2d(self, x, kernel, stride=None, padding=0, ceil_mode=False,
                    count_include_pad=True):
         return F.avg_pool2d(x, kernel, stride or kernel, padding, ceil_mode, count_include_pad)
+
+    def adaptive_avg_pool2d(self, x, output_size):
+        return F.adaptive_avg_pool2d(x, [n or None for n in output_size])
 
     def flatten(self, x, start_dim=1, end_dim=-1):
         return x.flatten(start_dim, end_dim)
@@ -168,7 +173,8 @@ def relative_index(height, width):
 
 def log_positions(height, width):
     """Swin v2's logarithmic coordinates of relative positions, (2h - 1, 2w - 1, 2)."""
-    axes = [torch.arange(-(n - 1), n, dtype=torch.float32) / (n - 1) * 8 for n in (height, width)]
+    axes = [torch.arange(-(n - 1), n, dtype=torch.get_default_dtype()) / (n - 1) * 8
+            for n in (height, width)]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
     return torch.sign(grid) * torch.log2(grid.abs() + 1) / 3
 
