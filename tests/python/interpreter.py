@@ -172,8 +172,9 @@ def relative_index(height, width):
 
 
 def log_positions(height, width):
-    """Swin v2's logarithmic coordinates of relative positions, (2h - 1, 2w - 1, 2)."""
-    axes = [torch.arange(-(n - 1), n, dtype=torch.get_default_dtype()) / (n - 1) * 8
+    """Swin v2's logarithmic coordinates of relative positions, (2h - 1, 2w - 1, 2). A window of one
+    token has the distance 0 alone, which torchvision would divide by 0."""
+    axes = [torch.arange(-(n - 1), n, dtype=torch.get_default_dtype()) / max(n - 1, 1) * 8
             for n in (height, width)]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
     return torch.sign(grid) * torch.log2(grid.abs() + 1) / 3

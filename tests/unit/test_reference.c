@@ -138,13 +138,14 @@ static void gradients_are_what_differences_say(void **state) {
 
 /* --- Coverage --- */
 
+/* Whether one of the nodes is of operation op, and with attribute attr if that is not NULL. */
 static bool op_has_attr(const json_t *nodes, const char *op, const char *attr) {
-    size_t i;
-    json_t *node;
-    json_array_foreach(
-        nodes, i,
-        node) if (strcmp(json_string_value(json_object_get(node, "op")), op) == 0 &&
-                  (!attr || json_object_get(json_object_get(node, "attrs"), attr))) return true;
+    for (size_t i = 0; i < json_array_size(nodes); i++) {
+        const json_t *node = json_array_get(nodes, i);
+        if (strcmp(json_string_value(json_object_get(node, "op")), op) == 0 &&
+            (!attr || json_object_get(json_object_get(node, "attrs"), attr)))
+            return true;
+    }
     return false;
 }
 
@@ -184,10 +185,178 @@ static void every_operation_and_attribute_has_a_case(void **state) {
     ghn_free(forms);
 }
 
+/* --- What differences cannot show --- */
+
+/* Whether the reference keeps element i of a node that drops. */
+static bool is_kept(const struct ghn_arch_node *node, int index, int64_t i, int64_t image) {
+    bool whole = strcmp(node->op->name, "stochastic_depth") == 0;
+    int64_t draw = !whole ? i : node->attrs.dropout.mode == 1 ? i / image : 0;
+    return ghn__drop_keeps(node->attrs.dropout.p, SEED, ghn__drop_stream(STEP, index),
+                           (uint64_t)draw);
+}
+
+/* Counts what a node of a case dropped and kept, after checking each element. */
+static void check_dropped(struct bench *b, const struct nn_case *c, int index, int64_t count[2]) {
+    const struct ghn_arch_node *node = &b->arch->nodes[index];
+    const double *x = ghn_reference_value(b->reference, node->inputs[0]);
+    const double *y = ghn_reference_value(b->reference, index);
+    int64_t image = 0;
+    assert_true(ghn_shape_numel(&node->shape, &image));
+    for (int64_t i = 0; i < image * nn_case_batch(c); i++) {
+        bool kept = c->mode == GHN_MODE_EVAL || is_kept(node, index, i, image);
+        double p = c->mode == GHN_MODE_EVAL ? 0 : node->attrs.dropout.p;
+        assert_true(fabs(y[i] - (kept ? x[i] / (1 - p) : 0)) <= 1e-15 * fabs(x[i] / (1 - p)) ||
+                    (!kept && y[i] == 0));
+        count[kept]++;
+    }
+}
+
+static void elements_images_or_batches_are_dropped(void **state) {
+    (void)state;
+    int64_t count[2][2] = {{0}}; /* [dropout, stochastic_depth][dropped, kept] */
+    for (int k = 0; k < nn_n_cases; k++) {
+        struct bench b = setup(&nn_cases[k]);
+        (void)forward(&b);
+        for (int i = 1; i < b.arch->n_nodes; i++) {
+            bool whole = strcmp(b.arch->nodes[i].op->name, "stochastic_depth") == 0;
+            if (whole || strcmp(b.arch->nodes[i].op->name, "dropout") == 0)
+                check_dropped(&b, &nn_cases[k], i, count[whole]);
+        }
+        teardown(&b);
+    }
+    for (int whole = 0; whole < 2; whole++)
+        for (int kept = 0; kept < 2; kept++)
+            assert_true(count[whole][kept] > 20);
+}
+
+static void steps_draw_differently(void **state) {
+    (void)state;
+    const struct nn_case c = {
+        .name = "draws",
+        .input = "[40]",
+        .nodes = "{'name':'out','op':'dropout','inputs':['input']}",
+    };
+    struct bench b = setup(&c);
+    double *first = doubles(b.n_output);
+    memcpy(first, forward(&b), (size_t)b.n_output * sizeof *first);
+    assert_memory_equal(first, forward(&b), (size_t)b.n_output * sizeof *first);
+    assert_int_equal(
+        ghn_reference_forward(b.reference, b.values, NULL, b.images, SEED, STEP + 1, NULL), GHN_OK);
+    assert_memory_not_equal(first, ghn_reference_value(b.reference, b.arch->output),
+                            (size_t)b.n_output * sizeof *first);
+    ghn_free(first);
+    teardown(&b);
+}
+
+/* Two images of one feature, 1 and 3: mean 2, variance 1, and 2 when divided by n - 1. */
+static void running_statistics_are_unbiased(void **state) {
+    (void)state;
+    const struct nn_case c = {
+        .name = "statistics",
+        .input = "[1]",
+        .nodes = "{'name':'out','op':'batch_norm2d','inputs':['input'],"
+                 "'attrs':{'eps':0,'momentum':0.25,'affine':false}}",
+        .batch = 2,
+    };
+    struct bench b = setup(&c);
+    const double images[] = {1, 3}, fresh[] = {0, 1};
+    memcpy(b.images, images, sizeof images);
+    memcpy(b.fresh, fresh, sizeof fresh);
+    const double *output = forward(&b);
+    assert_true(fabs(output[0] + 1) < 1e-15 && fabs(output[1] - 1) < 1e-15);
+    assert_true(fabs(b.statistics[0] - 0.5) < 1e-15 && fabs(b.statistics[1] - 1.25) < 1e-15);
+    teardown(&b);
+}
+
+static void the_first_of_equal_maxima_counts(void **state) {
+    (void)state;
+    const struct nn_case c = {
+        .name = "maxima",
+        .input = "[1,1,4]",
+        .nodes = "{'name':'out','op':'max_pool2d','inputs':['input'],'attrs':{'kernel':[1,4]}}",
+        .batch = 2,
+    };
+    struct bench b = setup(&c);
+    const double images[] = {2, 5, 5, 1, 1, 2, NAN, 4}, ones[] = {1, 1};
+    const double expected[] = {0, 1, 0, 0, 0, 0, 1, 0};
+    memcpy(b.images, images, sizeof images);
+    const double *output = forward(&b);
+    assert_true(output[0] == 5 && isnan(output[1]));
+    assert_int_equal(ghn_reference_backward(b.reference, b.values, ones, b.dvalues, NULL), GHN_OK);
+    assert_memory_equal(ghn_reference_gradient(b.reference, 0), expected, sizeof expected);
+    teardown(&b);
+}
+
+/* --- Failures --- */
+
+static const struct nn_case *case_called(const char *name) {
+    for (int k = 0; k < nn_n_cases; k++)
+        if (strcmp(nn_cases[k].name, name) == 0)
+            return &nn_cases[k];
+    fail_msg("there is no case %s", name);
+    return NULL;
+}
+
+static void nodes_off_the_path_are_not_run(void **state) {
+    (void)state;
+    struct bench b = setup(case_called("a node off the path"));
+    (void)forward(&b);
+    for (int i = 0; i < b.arch->n_nodes; i++)
+        assert_true((ghn_reference_value(b.reference, i) != NULL) ==
+                    (i == 0 || b.arch->nodes[i].on_path));
+    assert_memory_equal(b.statistics, b.fresh, (size_t)b.params->n_statistics * sizeof(double));
+    assert_int_equal(ghn_reference_backward(b.reference, b.values, b.weights, b.dvalues, NULL),
+                     GHN_OK);
+    for (int64_t i = 0; i < b.params->n; i++)
+        assert_true(b.dvalues[i] == 0);
+    teardown(&b);
+}
+
+static void what_is_missing_is_named(void **state) {
+    (void)state;
+    struct bench b = setup(case_called("batch_norm2d"));
+    struct ghn_err err = GHN_ERR_INIT;
+    assert_int_equal(ghn_reference_forward(b.reference, b.values, NULL, b.images, SEED, STEP, &err),
+                     GHN_MISSING_FIELD);
+    assert_string_equal(err.where, "out");
+    struct ghn_reference *reference = NULL;
+    assert_int_equal(ghn_reference_new(b.arch, 0, GHN_MODE_TRAIN, &reference, NULL),
+                     GHN_OUT_OF_RANGE);
+    assert_null(reference);
+    teardown(&b);
+}
+
+static void every_failed_allocation_is_survived(void **state) {
+    (void)state;
+    struct ghn_arch *arch = nn_case_arch(case_called("window_attention v2"), true);
+    for (long n = 1;; n++) {
+        struct ghn_reference *reference = NULL;
+        ghn_mem_fail_at(n, 1);
+        enum ghn_status status = ghn_reference_new(arch, 2, GHN_MODE_TRAIN, &reference, NULL);
+        ghn_mem_fail_at(0, 0);
+        assert_true((reference != NULL) == (status == GHN_OK));
+        ghn_reference_free(reference);
+        if (status == GHN_OK) {
+            assert_true(n > 3);
+            break;
+        }
+        assert_int_equal(status, GHN_NO_MEMORY);
+        assert_true(n < 1000);
+    }
+    ghn_arch_free(arch);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_what_differences_say),
         cmocka_unit_test(every_operation_and_attribute_has_a_case),
+        cmocka_unit_test(elements_images_or_batches_are_dropped),
+        cmocka_unit_test(steps_draw_differently),
+        cmocka_unit_test(running_statistics_are_unbiased),
+        cmocka_unit_test(the_first_of_equal_maxima_counts),
+        cmocka_unit_test(nodes_off_the_path_are_not_run),
+        cmocka_unit_test(what_is_missing_is_named),
+        cmocka_unit_test(every_failed_allocation_is_survived),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
