@@ -36,8 +36,8 @@ static double *doubles(int64_t n) {
     return p;
 }
 
-static struct bench setup(const struct nn_case *c) {
-    struct bench b = {.arch = nn_case_arch(c, false)};
+static struct bench setup_case(const struct nn_case *c, bool lead) {
+    struct bench b = {.arch = nn_case_arch(c, lead)};
     int batch = nn_case_batch(c);
     struct ghn_err err = GHN_ERR_INIT;
     if (ghn_params_new(b.arch, &b.params, &err) ||
@@ -58,6 +58,10 @@ static struct bench setup(const struct nn_case *c) {
     for (int64_t i = 0; i < b.n_output; i++)
         b.weights[i] = 2 * ghn_rng_uniform(3, 1, (uint64_t)i) - 1;
     return b;
+}
+
+static struct bench setup(const struct nn_case *c) {
+    return setup_case(c, false);
 }
 
 static void teardown(struct bench *b) {
@@ -346,6 +350,36 @@ static void every_failed_allocation_is_survived(void **state) {
     ghn_arch_free(arch);
 }
 
+/* --- The cases themselves --- */
+
+/* The gradient by the leading parameter is that by the operation's input times the images, summed
+ * over the batch. */
+static void leading_parameters_show_the_input_gradient(void **state) {
+    (void)state;
+    for (int k = 0; k < nn_n_cases; k++) {
+        struct bench b = setup_case(&nn_cases[k], true);
+        (void)forward(&b);
+        assert_int_equal(ghn_reference_backward(b.reference, b.values, b.weights, b.dvalues, NULL),
+                         GHN_OK);
+        int lead = 0, input = 0;
+        while (strcmp(b.arch->params[lead].name, "lead.weight") != 0)
+            lead++;
+        while (strcmp(b.arch->nodes[input].name, "input") != 0)
+            input++;
+        const double *gradient = ghn_reference_gradient(b.reference, input);
+        int64_t n = b.params->offsets[lead + 1] - b.params->offsets[lead];
+        for (int64_t i = 0; i < n; i++) {
+            double sum = 0, size = 0;
+            for (int64_t j = i; j < b.n_input; j += n) {
+                sum += gradient[j] * b.images[j];
+                size += fabs(gradient[j] * b.images[j]);
+            }
+            assert_true(fabs(b.dvalues[b.params->offsets[lead] + i] - sum) <= 1e-14 * size);
+        }
+        teardown(&b);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gradients_are_what_differences_say),
@@ -357,6 +391,7 @@ int main(void) {
         cmocka_unit_test(nodes_off_the_path_are_not_run),
         cmocka_unit_test(what_is_missing_is_named),
         cmocka_unit_test(every_failed_allocation_is_survived),
+        cmocka_unit_test(leading_parameters_show_the_input_gradient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
