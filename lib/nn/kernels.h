@@ -1,6 +1,6 @@
 /* The inner loops of lib/nn. Every file of lib/nn/kernels is compiled once for each instruction
  * set, its functions named by GHN__K; this table, made from kernels.def, is how the rest of lib/nn
- * calls them. Private to lib/nn, its tests and benchmarks. */
+ * calls them. Private to lib/nn, the optimisers of lib/train, tests and benchmarks. */
 #ifndef GHN_NN_KERNELS_H
 #define GHN_NN_KERNELS_H
 
@@ -15,6 +15,14 @@
 /* The name of a kernel in the instruction set of this compilation (GHN__ISA: _plain, _avx2,
  * _avx512). */
 #define GHN__K(name) GHN__PASTE(name, GHN__ISA)
+
+/* A step of AdamW: p = keep p - rate m / (sqrt(v) inverse_root + eps). */
+struct ghn__adamw {
+    float beta1, beta2, eps;
+    float keep;         /* 1 - lr weight_decay */
+    float rate;         /* lr / (1 - beta1^t) */
+    float inverse_root; /* 1 / sqrt(1 - beta2^t) */
+};
 
 struct ghn__nn_kernels {
     const char *name; /* "plain", "avx2", "avx512" */

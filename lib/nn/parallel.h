@@ -1,5 +1,5 @@
 /* Loops over all threads of OpenMP's team, which oneDNN's primitives run on too: one team, so that
- * no thread of one spins while another works. Private to lib/nn. */
+ * no thread of one spins while another works. Private to lib/nn and lib/train. */
 #ifndef GHN_NN_PARALLEL_H
 #define GHN_NN_PARALLEL_H
 

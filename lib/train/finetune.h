@@ -2,13 +2,16 @@
  * instant and goes on to the same numbers.
  *
  * A training folder holds
- *   state.safetensors       everything that resuming needs: parameters, statistics, optimiser
- * state, step, history (in __metadata__) parameters.safetensors  the best parameters so far as a
- * state_dict: those of the highest test accuracy, else the latest both written atomically. A
- * checkpoint with a loss that is not finite is never written. */
+ *   state.safetensors       everything that going on needs: parameters, statistics, what the
+ *                           optimiser remembers, the step, the history
+ *   parameters.safetensors  a state_dict. With eval_every, the parameters of the highest accuracy
+ *                           on the test split so far; without it (or without test images) the
+ *                           latest
+ * both written atomically. Parameters that are not finite are never written. */
 #ifndef GHN_TRAIN_FINETUNE_H
 #define GHN_TRAIN_FINETUNE_H
 
+#include <jansson.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,17 +23,26 @@
 #include "nn/params.h"
 #include "train/recipe.h"
 
-/* A point of the history. */
+/* The files of a training folder. */
+#define GHN_STATE_FILE "state.safetensors"
+#define GHN_PARAMETERS_FILE "parameters.safetensors"
+
+/* How far a training is: a point of the history, and what report is told. */
 struct ghn_progress {
     int64_t step, steps;   /* steps done, of how many */
-    double loss;           /* mean training loss since the last point; NaN before the first step */
-    double train_accuracy; /* top-1 of the same batches, in [0, 1] */
-    double lr, gradient_norm;
+    double loss;           /* mean training loss since the last point (of the history; in a report:
+                              since the last report); NaN if there was no step */
+    double train_accuracy; /* top-1 of the same batches, in [0, 1]; NaN likewise */
+    double lr, gradient_norm; /* of the last step, before clipping; NaN before the first */
     double test_loss, test_top1, test_top5; /* NaN where there was no evaluation at this point */
-    double images_per_second;
-    double seconds;      /* of training so far, over all sittings */
-    double seconds_left; /* an estimate; NaN if there is none yet */
+    double images_per_second; /* of training, without evaluations; 0 if there was no step */
+    double seconds;           /* of training so far, over all sittings */
+    double seconds_left;      /* an estimate; NaN if there is none yet */
 };
+
+/* The fields of a point as a JSON object, NaN as null; a new reference, NULL if there is no memory.
+ */
+json_t *ghn_progress_to_json(const struct ghn_progress *progress);
 
 struct ghn_finetune_options {
     const char *dir;         /* the training folder, which exists; NULL: nothing is kept */
@@ -38,31 +50,49 @@ struct ghn_finetune_options {
     double report_seconds;   /* between calls of report; 0 for the default, 1 */
     int loader_threads;      /* 0: one */
     const atomic_bool *stop; /* set by another thread or a signal handler: a checkpoint is written
-                                and GHN_STOPPED comes back; or NULL */
+                                and GHN_STOPPED comes back; or NULL. Looked at before every step
+                                and every batch of an evaluation */
+    /* Called by the thread that trains, at the start, after every evaluation, at the end, and every
+     * report_seconds; or NULL. */
     void (*report)(void *context, const struct ghn_progress *progress);
     void *context;
 };
 
 /* Parameters of arch as the hypernetwork predicted them; those it did not predict are initialised
- * by prediction->seed. */
+ * by prediction->seed. GHN_SHAPE_MISMATCH for the prediction of another network. */
 enum ghn_status ghn_params_from_prediction(struct ghn_params *params,
                                            const struct ghn_prediction *prediction,
                                            struct ghn_err *err) GHN_MUST_CHECK;
 
 /* GHN-orth (ghn2-spec D; Knyazev et al. 2022): weights of two or more dimensions, counted from 1 in
  * the arch's order, from number `from` on but for the classifier, get noise and are orthogonalised
- * by QR. */
+ * by QR. On failure params are untouched. */
 enum ghn_status ghn_orthogonalise(struct ghn_params *params, int from, double noise, uint64_t seed,
                                   struct ghn_err *err) GHN_MUST_CHECK;
 
-/* Trains params by recipe; if options->dir holds a state, goes on from that instead. Step 0 is
- * evaluated and reported first. On success params are the last ones. GHN_STOPPED; GHN_DIVERGED when
- * the loss is no longer finite (the folder keeps the last good parameters); GHN_SHAPE_MISMATCH for
- * a data set that does not fit; GHN_IO. */
+/* The steps that a recipe comes to for a data set of so many training images (n_shots counted
+ * already): its own, or epochs of full batches, rounded up; and the images of a batch. */
+int64_t ghn_finetune_steps(const struct ghn_recipe *recipe, int64_t images, int *ret_batch);
+
+/* Trains params by recipe; if options->dir holds a state, goes on from that instead. A new training
+ * begins with GHN-orth, if the recipe has orth_from, and an evaluation; evaluations use running
+ * statistics, but as long as there are none those of the batch. On success params are the last
+ * ones; on failure they are those of some step.
+ *
+ * GHN_STOPPED. GHN_DIVERGED when loss or gradient are no longer finite: the folder keeps what was
+ * good. GHN_SHAPE_MISMATCH for a data set that does not fit. For a state in the folder that is
+ * damaged GHN_INVALID_FILE, for that of another network, data set or recipe GHN_OUT_OF_RANGE.
+ * GHN_IO. */
 enum ghn_status ghn_finetune(const struct ghn_arch *arch, const struct ghn_dataset *dataset,
                              const struct ghn_recipe *recipe,
                              const struct ghn_finetune_options *options, struct ghn_params *params,
                              struct ghn_err *err) GHN_MUST_CHECK;
+
+/* The history in a training folder's state, as a JSON array of points (ghn_progress_to_json), at
+ * most 1,000 of them, evenly thinned; a new reference. GHN_IO if there is no state,
+ * GHN_INVALID_FILE. */
+enum ghn_status ghn_finetune_history(const char *dir, json_t **ret,
+                                     struct ghn_err *err) GHN_MUST_CHECK;
 
 struct ghn_evaluation {
     int64_t images;
@@ -71,7 +101,8 @@ struct ghn_evaluation {
 
 /* Loss and accuracy of params on the first max_images (0: all) of a split, in file order, `batch`
  * at a time. `mode` is EVAL or BATCH_STATISTICS (for networks whose running statistics are unknown,
- * as right after a prediction; the papers' protocol has batches of 64). */
+ * as right after a prediction; the papers' protocol has batches of 64). GHN_SHAPE_MISMATCH,
+ * GHN_OUT_OF_RANGE for a split without images, GHN_STOPPED. */
 enum ghn_status ghn_evaluate(const struct ghn_arch *arch, struct ghn_params *params,
                              const struct ghn_dataset *dataset, enum ghn_split split,
                              int64_t max_images, int batch, enum ghn_mode mode,

@@ -60,7 +60,7 @@ static const struct field fields[] = {
     FIELD(nesterov, BOOL, 0, 0),
     FIELD(beta1, BELOW, 0, 1),
     FIELD(beta2, BELOW, 0, 1),
-    FIELD(eps, DOUBLE, 0, 1),
+    FIELD(eps, DOUBLE, 1e-16, 1),
     FIELD(weight_decay, DOUBLE, 0, 1000),
     PICK("schedule", schedule, schedules),
     FIELD(warmup_steps, INT64, 0, 1e9),

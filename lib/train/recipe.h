@@ -23,7 +23,7 @@ struct ghn_recipe {
     double lr;                    /* 0.025, adamw 0.001; 0 to 10^9 */
     double momentum;              /* 0.9; [0, 1); sgd only */
     bool nesterov;                /* false; sgd only, with a momentum above 0 */
-    double beta1, beta2, eps;     /* 0.9, 0.999, 1e-8; [0, 1), [0, 1), [0, 1]; adamw only */
+    double beta1, beta2, eps;     /* 0.9, 0.999, 1e-8; [0, 1), [0, 1), [1e-16, 1]; adamw only */
     double weight_decay;        /* 3e-4; [0, 1000]; sgd: added to the gradient, adamw: decoupled */
     enum ghn_schedule schedule; /* cosine, which comes to 0 after the last step */
     int64_t warmup_steps;       /* 0; lr grows linearly over so many steps at the start */

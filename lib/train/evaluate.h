@@ -1,0 +1,35 @@
+/* Evaluating again and again on the same images. Private to lib/train. */
+#ifndef GHN_TRAIN_EVALUATE_H
+#define GHN_TRAIN_EVALUATE_H
+
+#include "train/finetune.h"
+
+/* What is evaluated on what; all borrowed. */
+struct ghn__evaluation_plan {
+    const struct ghn_arch *arch;
+    const struct ghn_dataset *dataset;
+    enum ghn_split split;
+    int64_t max_images; /* 0: all */
+    int batch;
+    enum ghn_precision precision;
+    int threads; /* of the loader; 0: one */
+};
+
+struct ghn__evaluator;
+
+/* Whether a data set's images fit the network's input (C, H, W), and its classes the output
+ * (classes): GHN_SHAPE_MISMATCH, saying both. */
+enum ghn_status ghn__check_fits(const struct ghn_arch *arch, const struct ghn_dataset *dataset,
+                                struct ghn_err *err) GHN_MUST_CHECK;
+
+/* Errors as ghn_evaluate's. The caller frees with ghn__evaluator_free. */
+enum ghn_status ghn__evaluator_new(const struct ghn__evaluation_plan *plan,
+                                   struct ghn__evaluator **ret, struct ghn_err *err) GHN_MUST_CHECK;
+void ghn__evaluator_free(struct ghn__evaluator *evaluator);
+
+/* Compiled networks are kept from one call to the next as long as mode stays the same. */
+enum ghn_status ghn__evaluator_run(struct ghn__evaluator *evaluator, struct ghn_params *params,
+                                   enum ghn_mode mode, const atomic_bool *stop,
+                                   struct ghn_evaluation *ret, struct ghn_err *err) GHN_MUST_CHECK;
+
+#endif
