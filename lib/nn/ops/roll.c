@@ -2,6 +2,20 @@
  * copied. */
 #include "nn/box.h"
 
+/* The whole shift of dimension dim that attributes `first` and after name; 0 if one before names it
+ * too, as it has been rolled already. */
+static int64_t shift_of(const struct ghn_roll_attrs *attrs, const struct ghn__tensor *x, int first,
+                        int dim) {
+    int64_t shift = 0;
+    for (int i = 0; i < attrs->dims.n; i++) {
+        bool same = ghn__dim(x, attrs->dims.at[i]) == dim;
+        if (same && i < first)
+            return 0;
+        shift += same ? attrs->shifts.at[i] : 0;
+    }
+    return shift;
+}
+
 /* Copies `from` to `to`, rolled by `direction` times the shifts from attribute i on. */
 static void roll(const struct ghn_roll_attrs *attrs, int i, const struct ghn__tensor *to,
                  const struct ghn__tensor *from, int direction, bool add) {
@@ -10,7 +24,7 @@ static void roll(const struct ghn_roll_attrs *attrs, int i, const struct ghn__te
         return;
     }
     int dim = ghn__dim(to, attrs->dims.at[i]);
-    int64_t n = to->dims[dim], shift = direction * attrs->shifts.at[i] % n;
+    int64_t n = to->dims[dim], shift = direction * shift_of(attrs, to, i, dim) % n;
     if (shift < 0)
         shift += n;
     struct ghn__tensor to_box = ghn__box(to, dim, shift, n - shift, 1),
