@@ -311,6 +311,45 @@ const struct nn_case nn_cases[] = {
                           "") "," NODE("d", "dropout", "['c']",
                                        "'p':0.3") "," NODE("out", "linear", "['d']",
                                                            "'out_features':5")),
+    /* What the planner joins into one step. */
+    CASE("batch norm and relu in one", "[5,4,3]",
+         NODE("bn", "batch_norm2d", "['input']", "") "," NODE("out", "relu", "['bn']", "")),
+    CASE("batch norm and relu6 in one", "[20,4,3]",
+         NODE("bn", "batch_norm2d", "['input']", "") "," NODE("out", "relu6", "['bn']", "")),
+    CASE("batch norm and hardswish in one", "[5,4,3]",
+         NODE("bn", "batch_norm2d", "['input']", "") "," NODE("out", "hardswish", "['bn']", "")),
+    CASE("batch norm and silu in one", "[24,2,3]",
+         NODE("bn", "batch_norm2d", "['input']", "") "," NODE("out", "silu", "['bn']", "")),
+    CASE("batch norm and leaky_relu in one", "[5,4,3]",
+         NODE("bn", "batch_norm2d", "['input']", "") "," NODE("out", "leaky_relu", "['bn']",
+                                                              "'negative_slope':0.3")),
+    CASE("batch norm and a sum in one", "[5,4,3]",
+         NODE("bn", "batch_norm2d", "['input']", "") "," NODE("out", "add", "['bn','input']", "")),
+    CASE("batch norm, a sum and relu in one", "[5,4,3]",
+         NODE("bn", "batch_norm2d", "['input']", "") "," NODE(
+             "sum", "add", "['input','bn']", "") "," NODE("out", "relu", "['sum']", "")),
+    CASE("two batch norms, their sum and relu", "[6,4,3]",
+         NODE("a", "batch_norm2d", "['input']", "") "," NODE(
+             "conv", "conv2d", "['input']",
+             "'out_channels':6,'kernel':1") "," NODE("b", "batch_norm2d", "['conv']",
+                                                     "") "," NODE("sum", "add", "['a','b']",
+                                                                  "") "," NODE("out", "relu",
+                                                                               "['sum']", "")),
+    CASE("batch norm used twice", "[5,4,3]",
+         NODE("bn", "batch_norm2d", "['input']", "") "," NODE(
+             "relu", "relu", "['bn']", "") "," NODE("out", "add", "['bn','relu']", "")),
+    CASE("two relus of one value", "[5,4,3]",
+         NODE("a", "relu", "['input']", "") "," NODE("b", "relu", "['input']", "") "," NODE(
+             "conv", "conv2d", "['a']",
+             "'out_channels':5,'kernel':1") "," NODE("out", "add", "['conv','b']", "")),
+    CASE("orders that differ", "[3,4,4]",
+         NODE("t", "permute", "['input']", "'dims':[0,3,1,2]") "," NODE(
+             "conv", "conv2d", "['t']",
+             "'out_channels':3,'kernel':1") "," NODE("u", "permute", "['conv']",
+                                                     "'dims':[0,2,3,1]") "," NODE("out", "mul",
+                                                                                  "['u',"
+                                                                                  "'u']",
+                                                                                  "")),
 };
 const int nn_n_cases = sizeof nn_cases / sizeof *nn_cases;
 
