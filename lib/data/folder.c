@@ -1,0 +1,166 @@
+/* Folders of pictures: train/CLASS/FILE and test/CLASS/FILE (or val/). Only an index is kept;
+ * pictures are decoded when they are wanted. */
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+
+#include "data/dataset_impl.h"
+
+enum { MAX_CLASSES = 65535, MAX_FILES = 1 << 26 };
+
+/* Names that grow as a folder is read. */
+struct list {
+    const char **names;
+    size_t n, room;
+};
+
+static bool list_add(struct list *list, const char *name) {
+    if (list->n == list->room) {
+        size_t room = list->room ? 2 * list->room : 64;
+        const char **names =
+            ghn_realloc(list->names, list->room * sizeof *names, room * sizeof *names);
+        if (!names)
+            return false;
+        list->names = names;
+        list->room = room;
+    }
+    list->names[list->n++] = name;
+    return true;
+}
+
+static int by_bytes(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+static bool is_picture(const char *name) {
+    const char *dot = strrchr(name, '.');
+    return dot && (strcasecmp(dot, ".jpg") == 0 || strcasecmp(dot, ".jpeg") == 0 ||
+                   strcasecmp(dot, ".png") == 0);
+}
+
+/* Regular files that are pictures, or folders, of the folder below/name, in byte order. Symbolic
+ * links are passed over. */
+static enum ghn_status read_folder(struct ghn_dataset *dataset, const char *below, bool folders,
+                                   struct list *list, struct ghn_err *err) {
+    struct ghn_arena *arena = &dataset->impl->arena;
+    const char *path = ghn__data_path(dataset, below);
+    DIR *dir = path ? opendir(path) : NULL;
+    if (!dir)
+        return path ? ghn_fail(err, GHN_IO, path, "cannot be read: %s", strerror(errno))
+                    : ghn_fail_memory(err);
+    enum ghn_status status = GHN_OK;
+    for (struct dirent *entry; !status && (entry = readdir(dir));) {
+        struct stat st;
+        if (entry->d_name[0] == '.' ||
+            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+            continue;
+        if (folders ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode) || !is_picture(entry->d_name))
+            continue;
+        char *name = ghn_arena_printf(arena, "%s/%s", below, entry->d_name);
+        if (!name || !list_add(list, name))
+            status = ghn_fail_memory(err);
+    }
+    closedir(dir);
+    if (!status && list->n > 1)
+        qsort(list->names, list->n, sizeof *list->names, by_bytes);
+    return status;
+}
+
+/* The class of a folder's name, or -1. */
+static int class_of(const struct ghn_dataset *dataset, const char *folder) {
+    const char *name = strrchr(folder, '/') + 1;
+    for (int k = 0; k < dataset->n_classes; k++)
+        if (strcmp(dataset->class_names[k], name) == 0)
+            return k;
+    return -1;
+}
+
+static enum ghn_status keep_files(struct ghn_dataset *dataset, int split, const struct list *files,
+                                  const struct list *classes, const struct list *class_of_file,
+                                  struct ghn_err *err) {
+    struct ghn_dataset_impl *impl = dataset->impl;
+    (void)classes;
+    impl->files[split] = ghn_arena_array(&impl->arena, files->n + 1, sizeof *impl->files[split]);
+    impl->labels[split] = ghn_malloc((files->n + 1) * sizeof *impl->labels[split]);
+    if (!impl->files[split] || !impl->labels[split])
+        return ghn_fail_memory(err);
+    for (size_t i = 0; i < files->n; i++) {
+        impl->files[split][i] = files->names[i];
+        impl->labels[split][i] = (uint16_t)class_of(dataset, class_of_file->names[i]);
+    }
+    dataset->n[split] = (int64_t)files->n;
+    return GHN_OK;
+}
+
+/* The pictures of every class folder below `name`. */
+static enum ghn_status index_split(struct ghn_dataset *dataset, int split, const char *name,
+                                   struct ghn_err *err) {
+    struct list classes = {0}, files = {0}, owners = {0};
+    enum ghn_status status = read_folder(dataset, name, true, &classes, err);
+    for (size_t k = 0; !status && k < classes.n; k++) {
+        struct list of_class = {0};
+        if (class_of(dataset, classes.names[k]) < 0)
+            status = ghn_fail(err, GHN_INVALID_FILE, ghn__data_path(dataset, classes.names[k]),
+                              "is a class that train/ does not have");
+        else
+            status = read_folder(dataset, classes.names[k], false, &of_class, err);
+        for (size_t i = 0; !status && i < of_class.n; i++)
+            if (!list_add(&files, of_class.names[i]) || !list_add(&owners, classes.names[k]))
+                status = ghn_fail_memory(err);
+        ghn_free(of_class.names);
+    }
+    if (!status && files.n == 0)
+        status = ghn_fail(err, GHN_INVALID_FILE, ghn__data_path(dataset, name),
+                          "holds no .jpg, .jpeg or .png in a folder for each class");
+    if (!status && files.n > MAX_FILES)
+        status = ghn_fail(err, GHN_TOO_LARGE, ghn__data_path(dataset, name),
+                          "holds more than %d pictures", MAX_FILES);
+    if (!status)
+        status = keep_files(dataset, split, &files, &classes, &owners, err);
+    ghn_free(classes.names);
+    ghn_free(files.names);
+    ghn_free(owners.names);
+    return status;
+}
+
+static enum ghn_status find_classes(struct ghn_dataset *dataset, struct ghn_err *err) {
+    struct list classes = {0};
+    enum ghn_status status = read_folder(dataset, "train", true, &classes, err);
+    if (!status && (classes.n < 1 || classes.n > MAX_CLASSES))
+        status = ghn_fail(err, GHN_INVALID_FILE, ghn__data_path(dataset, "train"),
+                          "holds %zu folders of classes; expected 1 to %d", classes.n, MAX_CLASSES);
+    const char **names =
+        status ? NULL : ghn_arena_array(&dataset->impl->arena, classes.n, sizeof *names);
+    if (!status && !names)
+        status = ghn_fail_memory(err);
+    for (size_t k = 0; !status && k < classes.n; k++)
+        names[k] = strrchr(classes.names[k], '/') + 1;
+    if (!status) {
+        dataset->class_names = names;
+        dataset->n_classes = (int)classes.n;
+    }
+    ghn_free(classes.names);
+    return status;
+}
+
+enum ghn_status ghn__folder_open(struct ghn_dataset *dataset, struct ghn_err *err) {
+    /* ImageNet's, which is what networks for photographs are mostly made for. */
+    static const float mean[3] = {0.485f, 0.456f, 0.406f}, std[3] = {0.229f, 0.224f, 0.225f};
+    dataset->kind = GHN_DATASET_FOLDER;
+    dataset->channels = 3;
+    memcpy(dataset->mean, mean, sizeof mean);
+    memcpy(dataset->std, std, sizeof std);
+    enum ghn_status status = find_classes(dataset, err);
+    if (!status)
+        status = index_split(dataset, GHN_SPLIT_TRAIN, "train", err);
+    struct stat st;
+    const char *test = ghn__data_path(dataset, "test");
+    bool has_test = test && stat(test, &st) == 0 && S_ISDIR(st.st_mode);
+    if (!status)
+        status = index_split(dataset, GHN_SPLIT_TEST, has_test ? "test" : "val", err);
+    return status;
+}
