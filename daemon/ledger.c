@@ -1,0 +1,342 @@
+/* Locking: every function takes `lock` for all that it does with the connection. */
+#include "ledger.h"
+
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct ghnd_ledger {
+    pthread_mutex_t lock;
+    sqlite3 *db;
+};
+
+static const char *const state_names[GHND_N_JOB_STATES] = {"queued", "running", "succeeded",
+                                                           "failed", "cancelled"};
+
+const char *ghnd_job_state_name(enum ghnd_job_state state) {
+    return state_names[state];
+}
+
+int ghnd_job_state_parse(const char *name) {
+    for (int i = 0; i < GHND_N_JOB_STATES; i++)
+        if (strcmp(state_names[i], name) == 0)
+            return i;
+    return -1;
+}
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static enum ghn_status failed(struct ghnd_ledger *ledger, struct ghn_err *err) {
+    return ghn_fail(err, GHN_IO, "ledger", "%s",
+                    ledger->db ? sqlite3_errmsg(ledger->db) : "not enough memory");
+}
+
+/* --- Opening --- */
+
+#define COLUMNS                                                                                    \
+    "number, id, state, created, started, finished, attempts, step, steps, name, dataset, model, " \
+    "init, code, at, detail"
+
+static const char schema[] =
+    "PRAGMA journal_mode = WAL;"
+    "PRAGMA synchronous = FULL;"
+    "CREATE TABLE IF NOT EXISTS jobs ("
+    " number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL,"
+    " created INTEGER NOT NULL, started INTEGER NOT NULL DEFAULT 0, finished INTEGER NOT NULL "
+    "DEFAULT 0,"
+    " attempts INTEGER NOT NULL DEFAULT 0, step INTEGER NOT NULL DEFAULT 0, steps INTEGER NOT NULL,"
+    " name TEXT NOT NULL, dataset TEXT NOT NULL, model TEXT NOT NULL, init TEXT NOT NULL,"
+    " code TEXT NOT NULL DEFAULT '', at TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',"
+    " key TEXT UNIQUE, digest TEXT NOT NULL);"
+    "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, number);"
+    "PRAGMA user_version = 1;";
+
+/* A ledger of a later program is left alone. */
+static enum ghn_status check_version(struct ghnd_ledger *ledger, struct ghn_err *err) {
+    sqlite3_stmt *statement;
+    if (sqlite3_prepare_v2(ledger->db, "PRAGMA user_version", -1, &statement, NULL) != SQLITE_OK)
+        return failed(ledger, err);
+    int stepped = sqlite3_step(statement),
+        version = stepped == SQLITE_ROW ? sqlite3_column_int(statement, 0) : -1;
+    sqlite3_finalize(statement);
+    if (stepped != SQLITE_ROW)
+        return failed(ledger, err);
+    if (version > 1)
+        return ghn_fail(err, GHN_IO, "ledger", "it has version %d; this program knows 1", version);
+    return GHN_OK;
+}
+
+enum ghn_status ghnd_ledger_open(const char *path, struct ghnd_ledger **ret, struct ghn_err *err) {
+    struct ghnd_ledger *ledger = calloc(1, sizeof(*ledger));
+    if (!ledger)
+        return ghn_fail_memory(err);
+    pthread_mutex_init(&ledger->lock, NULL);
+    enum ghn_status status = GHN_OK;
+    if (sqlite3_open_v2(path, &ledger->db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK)
+        status = failed(ledger, err);
+    if (status == GHN_OK) {
+        sqlite3_busy_timeout(ledger->db, 5000);
+        status = check_version(ledger, err);
+    }
+    if (status == GHN_OK && sqlite3_exec(ledger->db, schema, NULL, NULL, NULL) != SQLITE_OK)
+        status = failed(ledger, err);
+    if (status != GHN_OK) {
+        ghnd_ledger_close(ledger);
+        return status;
+    }
+    *ret = ledger;
+    return GHN_OK;
+}
+
+void ghnd_ledger_close(struct ghnd_ledger *ledger) {
+    if (!ledger)
+        return;
+    sqlite3_close(ledger->db);
+    pthread_mutex_destroy(&ledger->lock);
+    free(ledger);
+}
+
+/* --- Statements --- */
+
+/* One statement, from begin, which takes the lock, to end, which gives it back. */
+struct query {
+    struct ghnd_ledger *ledger;
+    sqlite3_stmt *statement;
+    int next, result;
+};
+
+static void begin(struct query *query, struct ghnd_ledger *ledger, const char *sql) {
+    *query = (struct query){.ledger = ledger, .next = 1};
+    pthread_mutex_lock(&ledger->lock);
+    query->result = sqlite3_prepare_v2(ledger->db, sql, -1, &query->statement, NULL);
+}
+
+static void bind_text(struct query *query, const char *text) {
+    if (query->result == SQLITE_OK)
+        query->result =
+            sqlite3_bind_text(query->statement, query->next++, text, -1, SQLITE_TRANSIENT);
+}
+
+static void bind_number(struct query *query, int64_t number) {
+    if (query->result == SQLITE_OK)
+        query->result = sqlite3_bind_int64(query->statement, query->next++, number);
+}
+
+/* Whether there is a row, or another one. */
+static bool step(struct query *query) {
+    if (query->result != SQLITE_OK && query->result != SQLITE_ROW)
+        return false;
+    query->result = sqlite3_step(query->statement);
+    return query->result == SQLITE_ROW;
+}
+
+/* Ends the statement; *ret_changed, unless NULL, is how many rows it changed. */
+static enum ghn_status end(struct query *query, int *ret_changed, struct ghn_err *err) {
+    bool ok = query->result == SQLITE_DONE || query->result == SQLITE_ROW;
+    enum ghn_status status = ok ? GHN_OK : failed(query->ledger, err);
+    if (ok && ret_changed)
+        *ret_changed = sqlite3_changes(query->ledger->db);
+    sqlite3_finalize(query->statement);
+    pthread_mutex_unlock(&query->ledger->lock);
+    return status;
+}
+
+static void copy_text(sqlite3_stmt *statement, int column, char *to, size_t n) {
+    const unsigned char *text = sqlite3_column_text(statement, column);
+    (void)snprintf(to, n, "%s", text ? (const char *)text : "");
+}
+
+/* The row at hand. One that this program cannot have written becomes a failed job that says so, and
+ * stops nobody else. */
+static void read_row(const struct query *query, struct ghnd_job_row *row) {
+    sqlite3_stmt *s = query->statement;
+    *row = (struct ghnd_job_row){.number = sqlite3_column_int64(s, 0),
+                                 .created = sqlite3_column_int64(s, 3),
+                                 .started = sqlite3_column_int64(s, 4),
+                                 .finished = sqlite3_column_int64(s, 5),
+                                 .attempts = sqlite3_column_int(s, 6),
+                                 .step = sqlite3_column_int64(s, 7),
+                                 .steps = sqlite3_column_int64(s, 8)};
+    copy_text(s, 1, row->id, sizeof(row->id));
+    copy_text(s, 9, row->name, sizeof(row->name));
+    copy_text(s, 10, row->dataset, sizeof(row->dataset));
+    copy_text(s, 11, row->model, sizeof(row->model));
+    copy_text(s, 12, row->init, sizeof(row->init));
+    copy_text(s, 13, row->code, sizeof(row->code));
+    copy_text(s, 14, row->where, sizeof(row->where));
+    copy_text(s, 15, row->detail, sizeof(row->detail));
+    int state = sqlite3_column_int(s, 2);
+    bool sound = sqlite3_column_type(s, 2) == SQLITE_INTEGER && state >= 0 &&
+                 state < GHND_N_JOB_STATES && row->steps >= 0 && row->step >= 0;
+    row->state = sound ? (enum ghnd_job_state)state : GHND_JOB_FAILED;
+    if (!sound) {
+        (void)snprintf(row->code, sizeof(row->code), "damaged_job");
+        (void)snprintf(row->detail, sizeof(row->detail),
+                       "the ledger's entry of this job is damaged");
+    }
+}
+
+/* --- What is asked and done --- */
+
+enum ghn_status ghnd_ledger_by_key(struct ghnd_ledger *ledger, const char *key, const char *digest,
+                                   bool *ret_found, bool *ret_same, struct ghnd_job_row *row,
+                                   struct ghn_err *err) {
+    struct query query;
+    begin(&query, ledger, "SELECT " COLUMNS ", digest = ? FROM jobs WHERE key = ?");
+    bind_text(&query, digest);
+    bind_text(&query, key);
+    *ret_found = step(&query);
+    if (*ret_found) {
+        read_row(&query, row);
+        *ret_same = sqlite3_column_int(query.statement, 16) != 0;
+    }
+    return end(&query, NULL, err);
+}
+
+enum ghn_status ghnd_ledger_insert(struct ghnd_ledger *ledger, struct ghnd_job_row *row,
+                                   const char *key, const char *digest, enum ghnd_insertion *ret,
+                                   struct ghn_err *err) {
+    struct query query;
+    int changed = 0;
+    row->created = now_ms();
+    begin(&query, ledger,
+          "INSERT INTO jobs (id, state, created, steps, name, dataset, model, init, key, digest)"
+          " VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING");
+    bind_text(&query, row->id);
+    bind_number(&query, row->created);
+    bind_number(&query, row->steps);
+    bind_text(&query, row->name);
+    bind_text(&query, row->dataset);
+    bind_text(&query, row->model);
+    bind_text(&query, row->init);
+    bind_text(&query, key);
+    bind_text(&query, digest);
+    (void)step(&query);
+    enum ghn_status status = end(&query, &changed, err);
+    if (status != GHN_OK)
+        return status;
+    *ret = GHND_INSERTED;
+    if (changed == 1)
+        return GHN_OK;
+    bool found = false, same = false;
+    status = ghnd_ledger_by_key(ledger, key, digest, &found, &same, row, err);
+    if (status == GHN_OK)
+        *ret = same ? GHND_REPLAYED : GHND_CONFLICT;
+    return status;
+}
+
+enum ghn_status ghnd_ledger_get(struct ghnd_ledger *ledger, const char *id, bool *ret_found,
+                                struct ghnd_job_row *row, struct ghn_err *err) {
+    struct query query;
+    begin(&query, ledger, "SELECT " COLUMNS " FROM jobs WHERE id = ?");
+    bind_text(&query, id);
+    *ret_found = step(&query);
+    if (*ret_found)
+        read_row(&query, row);
+    return end(&query, NULL, err);
+}
+
+enum ghn_status ghnd_ledger_list(struct ghnd_ledger *ledger, int state, int64_t before, int n,
+                                 struct ghnd_job_row *rows, int *ret_n, struct ghn_err *err) {
+    struct query query;
+    int found = 0;
+    begin(&query, ledger,
+          "SELECT " COLUMNS " FROM jobs WHERE (?1 < 0 OR state = ?1) AND (?2 = 0 OR number < ?2) "
+                            "ORDER BY number DESC LIMIT ?3");
+    bind_number(&query, state);
+    bind_number(&query, before);
+    bind_number(&query, n);
+    while (found < n && step(&query))
+        read_row(&query, &rows[found++]);
+    enum ghn_status status = end(&query, NULL, err);
+    if (status == GHN_OK)
+        *ret_n = found;
+    return status;
+}
+
+enum ghn_status ghnd_ledger_next(struct ghnd_ledger *ledger, const char *const *not_these, int n,
+                                 bool *ret_found, struct ghnd_job_row *row, struct ghn_err *err) {
+    struct query query;
+    begin(&query, ledger,
+          "SELECT " COLUMNS " FROM jobs WHERE state IN (0, 1) ORDER BY state DESC, number");
+    *ret_found = false;
+    while (!*ret_found && step(&query)) {
+        read_row(&query, row);
+        *ret_found = row->state <= GHND_JOB_RUNNING;
+        for (int i = 0; i < n && *ret_found; i++)
+            *ret_found = strcmp(row->id, not_these[i]) != 0;
+    }
+    return end(&query, NULL, err);
+}
+
+enum ghn_status ghnd_ledger_count(struct ghnd_ledger *ledger, int64_t *counts,
+                                  struct ghn_err *err) {
+    struct query query;
+    memset(counts, 0, GHND_N_JOB_STATES * sizeof(*counts));
+    begin(&query, ledger, "SELECT state, count(*) FROM jobs GROUP BY state");
+    while (step(&query)) {
+        int state = sqlite3_column_int(query.statement, 0);
+        if (state >= 0 && state < GHND_N_JOB_STATES)
+            counts[state] += sqlite3_column_int64(query.statement, 1);
+    }
+    return end(&query, NULL, err);
+}
+
+enum ghn_status ghnd_ledger_move(struct ghnd_ledger *ledger, const char *id, enum ghnd_job_state to,
+                                 const char *code, const struct ghn_err *why, bool *ret_moved,
+                                 struct ghn_err *err) {
+    struct query query;
+    int changed = 0;
+    begin(&query, ledger,
+          "UPDATE jobs SET state = ?1, code = ?2, at = ?3, detail = ?4,"
+          " started = CASE WHEN ?1 = 1 AND started = 0 THEN ?5 ELSE started END,"
+          " finished = CASE WHEN ?1 > 1 THEN ?5 ELSE 0 END,"
+          " step = CASE WHEN ?1 = 2 THEN steps ELSE step END"
+          " WHERE id = ?6 AND state IN (0, 1)");
+    bind_number(&query, to);
+    bind_text(&query, code ? code : "");
+    bind_text(&query, why ? why->where : "");
+    bind_text(&query, why ? why->message : "");
+    bind_number(&query, now_ms());
+    bind_text(&query, id);
+    (void)step(&query);
+    enum ghn_status status = end(&query, &changed, err);
+    if (status == GHN_OK)
+        *ret_moved = changed == 1;
+    return status;
+}
+
+enum ghn_status ghnd_ledger_progress(struct ghnd_ledger *ledger, const char *id, int64_t at,
+                                     int64_t steps, struct ghn_err *err) {
+    struct query query;
+    begin(&query, ledger,
+          "UPDATE jobs SET attempts = CASE WHEN ?1 > step THEN 0 ELSE attempts END, step = ?1, "
+          "steps = ?2 WHERE id = ?3 AND state = 1");
+    bind_number(&query, at);
+    bind_number(&query, steps);
+    bind_text(&query, id);
+    (void)step(&query);
+    return end(&query, NULL, err);
+}
+
+enum ghn_status ghnd_ledger_died(struct ghnd_ledger *ledger, const char *id, int *ret_attempts,
+                                 struct ghn_err *err) {
+    struct query query;
+    begin(&query, ledger,
+          "UPDATE jobs SET attempts = attempts + 1 WHERE id = ? RETURNING attempts");
+    bind_text(&query, id);
+    if (step(&query))
+        *ret_attempts = sqlite3_column_int(query.statement, 0);
+    while (step(&query))
+        continue;
+    return end(&query, NULL, err);
+}

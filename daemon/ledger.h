@@ -1,0 +1,97 @@
+/* The ledger of jobs: what was promised to clients, in SQLite (WAL, synchronous = FULL: a
+ * transaction that has returned survives power loss).
+ *
+ * A job's state moves by compare-and-swap only. Thread-safe: one connection behind one lock. */
+#ifndef GHND_LEDGER_H
+#define GHND_LEDGER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+enum ghnd_job_state {
+    GHND_JOB_QUEUED,
+    GHND_JOB_RUNNING,
+    GHND_JOB_SUCCEEDED,
+    GHND_JOB_FAILED,
+    GHND_JOB_CANCELLED,
+    GHND_N_JOB_STATES,
+};
+
+enum { GHND_JOB_ID = 16, GHND_JOB_NAME = 128, GHND_JOB_KEY = 255 };
+
+/* A row. Times are milliseconds since 1970; 0 for what has not happened. */
+struct ghnd_job_row {
+    int64_t number; /* grows from job to job */
+    char id[GHND_JOB_ID + 1];
+    enum ghnd_job_state state;
+    int64_t created, started, finished;
+    int attempts;        /* workers that have died on it since it last got on */
+    int64_t step, steps; /* done, of how many */
+    char name[GHND_JOB_NAME + 1], dataset[GHND_JOB_NAME + 1], model[GHND_JOB_NAME + 1], init[16];
+    char code[64], where[GHN_ERR_WHERE], detail[GHN_ERR_MESSAGE]; /* why it failed */
+};
+
+struct ghnd_ledger;
+
+/* Opens, and if need be makes, the ledger at path. GHN_IO with SQLite's reason, also for a file
+ * that is no ledger or that cannot be written. */
+enum ghn_status ghnd_ledger_open(const char *path, struct ghnd_ledger **ret,
+                                 struct ghn_err *err) GHN_MUST_CHECK;
+void ghnd_ledger_close(struct ghnd_ledger *ledger);
+
+/* What became of an insertion. */
+enum ghnd_insertion { GHND_INSERTED, GHND_REPLAYED, GHND_CONFLICT };
+
+/* Adds a queued job. With a key (else NULL) that was used before: REPLAYED, with the earlier job in
+ * *row, if the digests are equal, else CONFLICT. */
+enum ghn_status ghnd_ledger_insert(struct ghnd_ledger *ledger, struct ghnd_job_row *row,
+                                   const char *key, const char *digest, enum ghnd_insertion *ret,
+                                   struct ghn_err *err) GHN_MUST_CHECK;
+
+/* The job that a key stands for, before anything is done for a request; *ret_found, *ret_same tell
+ * of key and digest. */
+enum ghn_status ghnd_ledger_by_key(struct ghnd_ledger *ledger, const char *key, const char *digest,
+                                   bool *ret_found, bool *ret_same, struct ghnd_job_row *row,
+                                   struct ghn_err *err) GHN_MUST_CHECK;
+
+/* The job of that id. */
+enum ghn_status ghnd_ledger_get(struct ghnd_ledger *ledger, const char *id, bool *ret_found,
+                                struct ghnd_job_row *row, struct ghn_err *err) GHN_MUST_CHECK;
+
+/* Up to n jobs with numbers below `before` (0: no bound), newest first, of a state or of all (-1),
+ * into rows. */
+enum ghn_status ghnd_ledger_list(struct ghnd_ledger *ledger, int state, int64_t before, int n,
+                                 struct ghnd_job_row *rows, int *ret_n,
+                                 struct ghn_err *err) GHN_MUST_CHECK;
+
+/* The oldest job that waits, or that was running when a daemon ended, but for those in the n ids of
+ * `not`. */
+enum ghn_status ghnd_ledger_next(struct ghnd_ledger *ledger, const char *const *not_these, int n,
+                                 bool *ret_found, struct ghnd_job_row *row,
+                                 struct ghn_err *err) GHN_MUST_CHECK;
+
+/* Jobs by state, into counts (GHND_N_JOB_STATES). */
+enum ghn_status ghnd_ledger_count(struct ghnd_ledger *ledger, int64_t *counts,
+                                  struct ghn_err *err) GHN_MUST_CHECK;
+
+/* Moves a job to a state if it is queued or running; *ret_moved tells whether it was. With `why`
+ * (else NULL) its status, where and message are kept under `code`. */
+enum ghn_status ghnd_ledger_move(struct ghnd_ledger *ledger, const char *id, enum ghnd_job_state to,
+                                 const char *code, const struct ghn_err *why, bool *ret_moved,
+                                 struct ghn_err *err) GHN_MUST_CHECK;
+
+/* Notes how far a running job is; a step beyond the last one clears the attempts. */
+enum ghn_status ghnd_ledger_progress(struct ghnd_ledger *ledger, const char *id, int64_t step,
+                                     int64_t steps, struct ghn_err *err) GHN_MUST_CHECK;
+
+/* One more worker has died on a job; *ret_attempts is how many have. */
+enum ghn_status ghnd_ledger_died(struct ghnd_ledger *ledger, const char *id, int *ret_attempts,
+                                 struct ghn_err *err) GHN_MUST_CHECK;
+
+/* "queued" ...; -1 for no such name. */
+const char *ghnd_job_state_name(enum ghnd_job_state state);
+int ghnd_job_state_parse(const char *name);
+
+#endif

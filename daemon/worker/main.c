@@ -1,0 +1,237 @@
+/* ghn-worker: trains one job, in a process of its own, so that nothing it does can harm the daemon.
+ *
+ * ghn-worker --job DIR --data FOLDER. DIR holds request.json and, unless the parameters are to be
+ * random, initial.safetensors (a prediction's blocks, or a state_dict). It prints one JSON object a
+ * line: {"event": "progress", ...}, and at the end "done", "stopped" or "failed" with code, where
+ * and detail. SIGTERM makes it save and stop. Standard input is a pipe from the daemon: when that
+ * ends, the daemon is gone and so is the worker, at once; what it had saved is where the next one
+ * goes on. A lock on DIR/lock keeps two workers from one folder.
+ *
+ * Threads: the main thread trains and prints; another one waits for the end of standard input. */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include "base/json.h"
+#include "data/dataset.h"
+#include "ghn/blocks.h"
+#include "graph/form.h"
+#include "train/finetune.h"
+
+enum { EXIT_STOPPED = 10, LOCK_SECONDS = 30 };
+
+static atomic_bool stop;
+
+static void on_terminate(int signal) {
+    (void)signal;
+    atomic_store(&stop, true);
+}
+
+static void *watch_parent(void *context) {
+    char buf[64];
+    (void)context;
+    while (read(STDIN_FILENO, buf, sizeof(buf)) > 0 || errno == EINTR)
+        errno = 0;
+    _exit(EXIT_FAILURE);
+}
+
+/* --- What it prints --- */
+
+static void print_line(json_t *object) {
+    char *text = object ? json_dumps(object, JSON_COMPACT) : NULL;
+    json_decref(object);
+    if (!text)
+        return;
+    printf("%s\n", text);
+    (void)fflush(stdout);
+    free(text);
+}
+
+static int print_failure(const struct ghn_err *err) {
+    print_line(json_pack("{s:s, s:s, s:s, s:s}", "event", "failed", "code",
+                         ghn_status_code(err->status), "where", err->where, "detail",
+                         err->message));
+    return EXIT_FAILURE;
+}
+
+/* The history that clients are shown: a line for each point, with the gaps growing as the job does.
+ */
+struct history {
+    FILE *file;
+    double next; /* second of the next point that is kept */
+};
+
+static void report(void *context, const struct ghn_progress *progress) {
+    struct history *history = context;
+    json_t *object = ghn_progress_to_json(progress);
+    if (!object)
+        return;
+    bool evaluated = progress->test_top1 == progress->test_top1;
+    if (history->file && (evaluated || progress->seconds >= history->next)) {
+        char *text = json_dumps(object, JSON_COMPACT);
+        if (text)
+            (void)fprintf(history->file, "%s\n", text);
+        (void)fflush(history->file);
+        free(text);
+        history->next = progress->seconds * 1.004 + 1;
+    }
+    (void)json_object_set_new(object, "event", json_string("progress"));
+    print_line(object);
+}
+
+/* --- The job --- */
+
+struct job {
+    const char *dir, *data;
+    int lock;
+    json_t *request;
+    struct ghn_arch *arch;
+    struct ghn_recipe recipe;
+    struct ghn_dataset *dataset;
+    struct ghn_params *params;
+    struct history history;
+};
+
+static void path_of(const struct job *job, const char *name, char *path, size_t n) {
+    (void)snprintf(path, n, "%s/%s", job->dir, name);
+}
+
+/* Waits for a worker that is about to end. */
+static enum ghn_status take_lock(struct job *job, struct ghn_err *err) {
+    char path[4096];
+    path_of(job, "lock", path, sizeof(path));
+    job->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (job->lock < 0)
+        return ghn_fail(err, GHN_IO, path, "cannot be opened: %s", strerror(errno));
+    for (int i = 0; i < LOCK_SECONDS * 10; i++) {
+        if (flock(job->lock, LOCK_EX | LOCK_NB) == 0)
+            return GHN_OK;
+        usleep(100000);
+    }
+    return ghn_fail(err, GHN_IO, path, "another worker holds the job");
+}
+
+static enum ghn_status read_request(struct job *job, struct ghn_err *err) {
+    char path[4096];
+    json_error_t why;
+    path_of(job, "request.json", path, sizeof(path));
+    job->request = json_load_file(path, JSON_REJECT_DUPLICATES, &why);
+    if (!job->request)
+        return ghn_fail(err, GHN_INVALID_FILE, path, "line %d: %s", why.line, why.text);
+    struct ghn_graph *graph = NULL;
+    const struct ghn_request_options options = {.limits = NULL};
+    enum ghn_status status = ghn_graph_from_request(json_object_get(job->request, "network"),
+                                                    &options, &graph, &job->arch, err);
+    ghn_graph_free(graph);
+    if (status == GHN_OK && !job->arch)
+        status = ghn_fail(err, GHN_INVALID_FILE, path, "holds a graph, which cannot be trained");
+    if (status == GHN_OK)
+        status = ghn_recipe_from_json(json_object_get(job->request, "recipe"), "recipe",
+                                      &job->recipe, err);
+    return status;
+}
+
+/* The initial parameters: blocks are tiled into a file beside them first. */
+static enum ghn_status read_initial(struct job *job, struct ghn_err *err) {
+    char path[4096], full[4096];
+    path_of(job, "initial.safetensors", path, sizeof(path));
+    if (job->recipe.start == GHN_START_RANDOM) {
+        ghn_params_initialise(job->params, job->recipe.seed);
+        return GHN_OK;
+    }
+    struct ghn_tensors *tensors = NULL;
+    enum ghn_status status = ghn_tensors_read(path, &tensors, err);
+    if (status != GHN_OK)
+        return status;
+    if (ghn_blocks_is(tensors)) {
+        path_of(job, "initial-full.safetensors", full, sizeof(full));
+        status = ghn_blocks_write_full(tensors, full, err);
+        ghn_tensors_free(tensors);
+        tensors = NULL;
+        if (status == GHN_OK)
+            status = ghn_tensors_read(full, &tensors, err);
+        (void)unlink(full);
+    }
+    if (status == GHN_OK)
+        status = ghn_params_load(job->params, tensors, err);
+    ghn_tensors_free(tensors);
+    return status;
+}
+
+static enum ghn_status prepare(struct job *job, struct ghn_err *err) {
+    char path[4096];
+    enum ghn_status status = take_lock(job, err);
+    if (status == GHN_OK)
+        status = read_request(job, err);
+    if (status == GHN_OK)
+        status = ghn_dataset_open(job->data, &job->dataset, err);
+    if (status == GHN_OK)
+        status = ghn_params_new(job->arch, &job->params, err);
+    if (status == GHN_OK)
+        status = read_initial(job, err);
+    path_of(job, "history.jsonl", path, sizeof(path));
+    job->history.file = fopen(path, "ae");
+    return status;
+}
+
+static void clean_up(struct job *job) {
+    if (job->history.file)
+        (void)fclose(job->history.file);
+    ghn_params_free(job->params);
+    ghn_dataset_free(job->dataset);
+    ghn_arch_free(job->arch);
+    json_decref(job->request);
+}
+
+static int run(struct job *job) {
+    struct ghn_err err = GHN_ERR_INIT;
+    const char *interval = getenv("GHN_SAVE_SECONDS");
+    const struct ghn_finetune_options options = {.dir = job->dir,
+                                                 .save_seconds =
+                                                     interval ? strtod(interval, NULL) : 0,
+                                                 .stop = &stop,
+                                                 .report = report,
+                                                 .context = &job->history};
+    enum ghn_status status = prepare(job, &err);
+    if (status == GHN_OK)
+        status = ghn_finetune(job->arch, job->dataset, &job->recipe, &options, job->params, &err);
+    clean_up(job);
+    if (status == GHN_STOPPED) {
+        print_line(json_pack("{s:s}", "event", "stopped"));
+        return EXIT_STOPPED;
+    }
+    err.status = status;
+    if (status != GHN_OK)
+        return print_failure(&err);
+    print_line(json_pack("{s:s}", "event", "done"));
+    return EXIT_SUCCESS;
+}
+
+int main(int argc, char **argv) {
+    struct job job = {0};
+    for (int i = 1; i + 1 < argc; i += 2) {
+        if (strcmp(argv[i], "--job") == 0)
+            job.dir = argv[i + 1];
+        else if (strcmp(argv[i], "--data") == 0)
+            job.data = argv[i + 1];
+    }
+    if (!job.dir || !job.data) {
+        (void)fprintf(stderr, "usage: ghn-worker --job DIR --data FOLDER\n"
+                              "Trains one job of ghnd, which starts it; see ghnd --help.\n");
+        return 2;
+    }
+    const struct sigaction action = {.sa_handler = on_terminate};
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)signal(SIGINT, SIG_IGN);
+    pthread_t watcher;
+    if (pthread_create(&watcher, NULL, watch_parent, NULL) != 0)
+        return EXIT_FAILURE;
+    return run(&job);
+}
