@@ -251,7 +251,7 @@ enum ghn_status ghnd_ledger_list(struct ghnd_ledger *ledger, int state, int64_t 
     int found = 0;
     begin(&query, ledger,
           "SELECT " COLUMNS " FROM jobs WHERE (?1 < 0 OR state = ?1) AND (?2 = 0 OR number < ?2) "
-                            "ORDER BY number DESC LIMIT ?3");
+          "ORDER BY number DESC LIMIT ?3");
     bind_number(&query, state);
     bind_number(&query, before);
     bind_number(&query, n);

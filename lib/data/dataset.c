@@ -38,7 +38,8 @@ static bool read_all(int fd, uint8_t *to, int64_t n) {
     return true;
 }
 
-enum ghn_status ghn__read_whole(const char *path, int64_t max, uint8_t **ret, int64_t *ret_bytes, struct ghn_err *err) {
+enum ghn_status ghn__read_whole(const char *path, int64_t max, uint8_t **ret, int64_t *ret_bytes,
+                                struct ghn_err *err) {
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0)
         return ghn_fail(err, GHN_IO, path, "cannot be opened: %s", strerror(errno));
@@ -48,7 +49,8 @@ enum ghn_status ghn__read_whole(const char *path, int64_t max, uint8_t **ret, in
     if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
         status = ghn_fail(err, GHN_IO, path, "is no regular file");
     else if (st.st_size > max)
-        status = ghn_fail(err, GHN_TOO_LARGE, path, "has %lld bytes; at most %lld were expected", (long long)st.st_size, (long long)max);
+        status = ghn_fail(err, GHN_TOO_LARGE, path, "has %lld bytes; at most %lld were expected",
+                          (long long)st.st_size, (long long)max);
     else if (!(data = ghn_malloc((size_t)st.st_size)))
         status = ghn_fail_memory(err);
     else if (!read_all(fd, data, st.st_size))
@@ -64,7 +66,8 @@ enum ghn_status ghn__read_whole(const char *path, int64_t max, uint8_t **ret, in
 }
 
 /* Cuts text of n bytes into lines; returns how many there are, the first max of them in lines. */
-static int split_lines(struct ghn_arena *arena, const char *text, int64_t n, const char **lines, int max) {
+static int split_lines(struct ghn_arena *arena, const char *text, int64_t n, const char **lines,
+                       int max) {
     int count = 0;
     for (int64_t at = 0; at < n;) {
         const char *end = memchr(text + at, '\n', (size_t)(n - at));
@@ -80,7 +83,8 @@ static int split_lines(struct ghn_arena *arena, const char *text, int64_t n, con
     return count;
 }
 
-enum ghn_status ghn__class_names(struct ghn_dataset *dataset, const char *file, int n_classes, struct ghn_err *err) {
+enum ghn_status ghn__class_names(struct ghn_dataset *dataset, const char *file, int n_classes,
+                                 struct ghn_err *err) {
     struct ghn_arena *arena = &dataset->impl->arena;
     const char **names = ghn_arena_array(arena, (size_t)n_classes, sizeof *names);
     uint8_t *text = NULL;
@@ -88,7 +92,8 @@ enum ghn_status ghn__class_names(struct ghn_dataset *dataset, const char *file, 
     if (!names)
         return ghn_fail_memory(err);
     bool named = false;
-    if (file && ghn__data_has(dataset, file, NULL) && ghn__read_whole(ghn__data_path(dataset, file), 65536, &text, &bytes, NULL) == GHN_OK)
+    if (file && ghn__data_has(dataset, file, NULL) &&
+        ghn__read_whole(ghn__data_path(dataset, file), 65536, &text, &bytes, NULL) == GHN_OK)
         named = split_lines(arena, (const char *)text, bytes, names, n_classes) == n_classes;
     ghn_free(text);
     for (int i = 0; i < n_classes; i++) {
@@ -149,7 +154,8 @@ static enum ghn_status open_kind(struct ghn_dataset *dataset, struct ghn_err *er
     if (has_either(dataset, "train-images-idx3-ubyte", "train-images-idx3-ubyte.gz")) {
         enum ghn_status status = ghn__idx_open(dataset, err);
         if (!status && !dataset->impl->described_only)
-            measure(dataset, dataset->impl->pixels[0], dataset->n[0] < 10000 ? dataset->n[0] : 10000);
+            measure(dataset, dataset->impl->pixels[0],
+                    dataset->n[0] < 10000 ? dataset->n[0] : 10000);
         return status;
     }
     char *train = ghn__data_path(dataset, "train");
@@ -158,11 +164,13 @@ static enum ghn_status open_kind(struct ghn_dataset *dataset, struct ghn_err *er
     if (is_folder(train))
         return ghn__folder_open(dataset, err);
     return ghn_fail(err, GHN_UNSUPPORTED_FILE, path,
-                    "holds no data set: expected data_batch_1.bin (CIFAR-10), train.bin (CIFAR-100), train-images-idx3-ubyte[.gz] (IDX), or "
+                    "holds no data set: expected data_batch_1.bin (CIFAR-10), train.bin "
+                    "(CIFAR-100), train-images-idx3-ubyte[.gz] (IDX), or "
                     "folders train and test of a folder for each class");
 }
 
-static enum ghn_status open_dataset(const char *path, bool described_only, struct ghn_dataset **ret, struct ghn_err *err) {
+static enum ghn_status open_dataset(const char *path, bool described_only, struct ghn_dataset **ret,
+                                    struct ghn_err *err) {
     struct ghn_dataset *dataset = ghn_calloc(1, sizeof *dataset);
     struct ghn_dataset_impl *impl = ghn_calloc(1, sizeof *impl);
     if (!dataset || !impl) {
@@ -194,7 +202,8 @@ enum ghn_status ghn_dataset_open(const char *path, struct ghn_dataset **ret, str
     return open_dataset(path, false, ret, err);
 }
 
-enum ghn_status ghn_dataset_describe(const char *path, struct ghn_dataset **ret, struct ghn_err *err) {
+enum ghn_status ghn_dataset_describe(const char *path, struct ghn_dataset **ret,
+                                     struct ghn_err *err) {
     return open_dataset(path, true, ret, err);
 }
 
@@ -215,12 +224,15 @@ int ghn__dataset_label(const struct ghn_dataset *dataset, enum ghn_split split, 
     return labels ? labels[i] : ghn__shapes_label(i);
 }
 
-enum ghn_status ghn_dataset_fits(const struct ghn_dataset *dataset, const int64_t chw[3], struct ghn_err *err) {
+enum ghn_status ghn_dataset_fits(const struct ghn_dataset *dataset, const int64_t chw[3],
+                                 struct ghn_err *err) {
     if (dataset->channels != chw[0] && !(dataset->channels == 1 && chw[0] == 3))
-        return ghn_fail(err, GHN_SHAPE_MISMATCH, dataset->name, "its images have %d channels; the network's input has %lld", dataset->channels,
-                        (long long)chw[0]);
+        return ghn_fail(err, GHN_SHAPE_MISMATCH, dataset->name,
+                        "its images have %d channels; the network's input has %lld",
+                        dataset->channels, (long long)chw[0]);
     if (dataset->height && (dataset->height != chw[1] || dataset->width != chw[2]))
-        return ghn_fail(err, GHN_SHAPE_MISMATCH, dataset->name, "its images are %d x %d; the network's input is %lld x %lld", dataset->height,
-                        dataset->width, (long long)chw[1], (long long)chw[2]);
+        return ghn_fail(err, GHN_SHAPE_MISMATCH, dataset->name,
+                        "its images are %d x %d; the network's input is %lld x %lld",
+                        dataset->height, dataset->width, (long long)chw[1], (long long)chw[2]);
     return GHN_OK;
 }

@@ -16,7 +16,8 @@ struct ghn_dataset_impl {
     const char **files[2]; /* folders: paths below `path` */
 };
 
-/* Each fills the dataset in from the folder impl->path; with described_only without pictures and labels. */
+/* Each fills the dataset in from the folder impl->path; with described_only without pictures and
+ * labels. */
 enum ghn_status ghn__cifar_open(struct ghn_dataset *dataset, struct ghn_err *err) GHN_MUST_CHECK;
 enum ghn_status ghn__idx_open(struct ghn_dataset *dataset, struct ghn_err *err) GHN_MUST_CHECK;
 enum ghn_status ghn__folder_open(struct ghn_dataset *dataset, struct ghn_err *err) GHN_MUST_CHECK;
@@ -36,10 +37,13 @@ char *ghn__data_path(struct ghn_dataset *dataset, const char *name);
 bool ghn__data_has(struct ghn_dataset *dataset, const char *name, int64_t *ret_bytes);
 
 /* A whole file of at most max bytes, freed by the caller with ghn_free. GHN_IO, GHN_TOO_LARGE. */
-enum ghn_status ghn__read_whole(const char *path, int64_t max, uint8_t **ret, int64_t *ret_bytes, struct ghn_err *err) GHN_MUST_CHECK;
+enum ghn_status ghn__read_whole(const char *path, int64_t max, uint8_t **ret, int64_t *ret_bytes,
+                                struct ghn_err *err) GHN_MUST_CHECK;
 
-/* The lines of a text file as class names if there are exactly n_classes of them; else "0", "1", ... */
-enum ghn_status ghn__class_names(struct ghn_dataset *dataset, const char *file, int n_classes, struct ghn_err *err) GHN_MUST_CHECK;
+/* The lines of a text file as class names if there are exactly n_classes of them; else "0", "1",
+ * ... */
+enum ghn_status ghn__class_names(struct ghn_dataset *dataset, const char *file, int n_classes,
+                                 struct ghn_err *err) GHN_MUST_CHECK;
 
 /* A decoded picture: (height, width, channels), freed with ghn_free. */
 struct ghn__picture {
@@ -47,20 +51,24 @@ struct ghn__picture {
     uint8_t *pixels;
 };
 
-/* Decodes a JPEG or PNG file to `channels` (1 or 3). A JPEG may come at 1/2, 1/4 or 1/8 of its size as long as its shorter side stays at
- * least `enough`. GHN_IO, GHN_INVALID_FILE, GHN_UNSUPPORTED_FILE, GHN_TOO_LARGE (beyond 2^26 pixels), where = path. */
-enum ghn_status ghn__picture_read(const char *path, int channels, int enough, struct ghn__picture *ret, struct ghn_err *err) GHN_MUST_CHECK;
+/* Decodes a JPEG or PNG file to `channels` (1 or 3). A JPEG may come at 1/2, 1/4 or 1/8 of its size
+ * as long as its shorter side stays at least `enough`. GHN_IO, GHN_INVALID_FILE,
+ * GHN_UNSUPPORTED_FILE, GHN_TOO_LARGE (beyond 2^26 pixels), where = path. */
+enum ghn_status ghn__picture_read(const char *path, int channels, int enough,
+                                  struct ghn__picture *ret, struct ghn_err *err) GHN_MUST_CHECK;
 
 /* The same from memory. */
-enum ghn_status ghn__picture_decode(const uint8_t *data, size_t n, const char *path, int channels, int enough, struct ghn__picture *ret,
+enum ghn_status ghn__picture_decode(const uint8_t *data, size_t n, const char *path, int channels,
+                                    int enough, struct ghn__picture *ret,
                                     struct ghn_err *err) GHN_MUST_CHECK;
 
-/* The rectangle (top, left, height, width) of a picture, scaled to out (out_height, out_width, channels) with the antialiased bilinear
- * (triangle) filter of PIL and torchvision. */
+/* The rectangle (top, left, height, width) of a picture, scaled to out (out_height, out_width,
+ * channels) with the antialiased bilinear (triangle) filter of PIL and torchvision. */
 struct ghn__rectangle {
     double top, left, height, width;
 };
-enum ghn_status ghn__resize(const struct ghn__picture *picture, const struct ghn__rectangle *from, int out_height, int out_width, float *out,
+enum ghn_status ghn__resize(const struct ghn__picture *picture, const struct ghn__rectangle *from,
+                            int out_height, int out_width, float *out,
                             struct ghn_err *err) GHN_MUST_CHECK;
 
 #endif

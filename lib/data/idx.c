@@ -14,7 +14,8 @@ static uint32_t big_endian(const uint8_t *p) {
 }
 
 /* The file NAME or NAME.gz, opened so that both read alike. */
-static enum ghn_status open_file(struct ghn_dataset *dataset, const char *name, gzFile *ret, const char **ret_path, struct ghn_err *err) {
+static enum ghn_status open_file(struct ghn_dataset *dataset, const char *name, gzFile *ret,
+                                 const char **ret_path, struct ghn_err *err) {
     char compressed[64];
     snprintf(compressed, sizeof compressed, "%s.gz", name);
     bool plain = ghn__data_has(dataset, name, NULL);
@@ -32,7 +33,8 @@ static enum ghn_status open_file(struct ghn_dataset *dataset, const char *name, 
 }
 
 /* Reads exactly n bytes. */
-static enum ghn_status read_exactly(gzFile file, const char *path, void *to, int64_t n, struct ghn_err *err) {
+static enum ghn_status read_exactly(gzFile file, const char *path, void *to, int64_t n,
+                                    struct ghn_err *err) {
     char *at = to;
     while (n > 0) {
         int got = gzread(file, at, n > 1 << 20 ? 1 << 20 : (unsigned)n);
@@ -45,20 +47,23 @@ static enum ghn_status read_exactly(gzFile file, const char *path, void *to, int
 }
 
 /* Magic number and extents: (n) for labels, (n, height, width) for images. */
-static enum ghn_status read_header(gzFile file, const char *path, int ndim, int64_t *dims, struct ghn_err *err) {
+static enum ghn_status read_header(gzFile file, const char *path, int ndim, int64_t *dims,
+                                   struct ghn_err *err) {
     uint8_t header[16];
     enum ghn_status status = read_exactly(file, path, header, 4 + 4 * ndim, err);
     if (status)
         return status;
     if (big_endian(header) != 0x0800u + (unsigned)ndim)
-        return ghn_fail(err, GHN_INVALID_FILE, path, "its magic number is %08x; expected %08x, unsigned bytes in %d dimensions",
+        return ghn_fail(err, GHN_INVALID_FILE, path,
+                        "its magic number is %08x; expected %08x, unsigned bytes in %d dimensions",
                         big_endian(header), 0x0800u + (unsigned)ndim, ndim);
     for (int i = 0; i < ndim; i++)
         dims[i] = big_endian(header + 4 + 4 * i);
     return GHN_OK;
 }
 
-static enum ghn_status load_images(struct ghn_dataset *dataset, int split, const char *name, struct ghn_err *err) {
+static enum ghn_status load_images(struct ghn_dataset *dataset, int split, const char *name,
+                                   struct ghn_err *err) {
     gzFile file;
     const char *path;
     int64_t dims[3];
@@ -66,25 +71,31 @@ static enum ghn_status load_images(struct ghn_dataset *dataset, int split, const
     if (status)
         return status;
     status = read_header(file, path, 3, dims, err);
-    if (!status && (dims[0] < 1 || dims[1] < 1 || dims[2] < 1 || dims[1] > MAX_SIDE || dims[2] > MAX_SIDE ||
-                    dims[0] * dims[1] * dims[2] > MAX_BYTES || (split && (dims[1] != dataset->height || dims[2] != dataset->width))))
-        status = ghn_fail(err, GHN_INVALID_FILE, path, "its extents are %lld x %lld x %lld, which no such file can have beside the others",
-                          (long long)dims[0], (long long)dims[1], (long long)dims[2]);
+    if (!status && (dims[0] < 1 || dims[1] < 1 || dims[2] < 1 || dims[1] > MAX_SIDE ||
+                    dims[2] > MAX_SIDE || dims[0] * dims[1] * dims[2] > MAX_BYTES ||
+                    (split && (dims[1] != dataset->height || dims[2] != dataset->width))))
+        status = ghn_fail(
+            err, GHN_INVALID_FILE, path,
+            "its extents are %lld x %lld x %lld, which no such file can have beside the others",
+            (long long)dims[0], (long long)dims[1], (long long)dims[2]);
     if (!status) {
         dataset->n[split] = dims[0];
         dataset->height = (int)dims[1];
         dataset->width = (int)dims[2];
     }
     if (!status && !dataset->impl->described_only) {
-        uint8_t *pixels = dataset->impl->pixels[split] = ghn_malloc((size_t)(dims[0] * dims[1] * dims[2]));
-        status = pixels ? read_exactly(file, path, pixels, dims[0] * dims[1] * dims[2], err) : ghn_fail_memory(err);
+        uint8_t *pixels = dataset->impl->pixels[split] =
+            ghn_malloc((size_t)(dims[0] * dims[1] * dims[2]));
+        status = pixels ? read_exactly(file, path, pixels, dims[0] * dims[1] * dims[2], err)
+                        : ghn_fail_memory(err);
     }
     gzclose(file);
     return status;
 }
 
 /* Labels of a split; *classes grows to the largest label and 1. */
-static enum ghn_status load_labels(struct ghn_dataset *dataset, int split, const char *name, int *classes, struct ghn_err *err) {
+static enum ghn_status load_labels(struct ghn_dataset *dataset, int split, const char *name,
+                                   int *classes, struct ghn_err *err) {
     gzFile file;
     const char *path;
     int64_t n;
@@ -94,11 +105,13 @@ static enum ghn_status load_labels(struct ghn_dataset *dataset, int split, const
         return status;
     status = read_header(file, path, 1, &n, err);
     if (!status && n != dataset->n[split])
-        status = ghn_fail(err, GHN_INVALID_FILE, path, "has %lld labels for %lld images", (long long)n, (long long)dataset->n[split]);
+        status = ghn_fail(err, GHN_INVALID_FILE, path, "has %lld labels for %lld images",
+                          (long long)n, (long long)dataset->n[split]);
     if (!status) {
         bytes = ghn_malloc((size_t)n);
         dataset->impl->labels[split] = ghn_malloc((size_t)n * sizeof *dataset->impl->labels[split]);
-        status = bytes && dataset->impl->labels[split] ? read_exactly(file, path, bytes, n, err) : ghn_fail_memory(err);
+        status = bytes && dataset->impl->labels[split] ? read_exactly(file, path, bytes, n, err)
+                                                       : ghn_fail_memory(err);
     }
     for (int64_t i = 0; !status && i < n; i++) {
         dataset->impl->labels[split][i] = bytes[i];

@@ -1,4 +1,5 @@
-/* Drawn shapes: a data set that needs no file. Image i of a split is a function of (split, i) alone. */
+/* Drawn shapes: a data set that needs no file. Image i of a split is a function of (split, i)
+ * alone. */
 #include <math.h>
 
 #include "base/rng.h"
@@ -6,8 +7,10 @@
 
 enum { SIDE = 32, CLASSES = 10 };
 
-static const char *const names[CLASSES] = {"circle", "ring",  "square",             "frame",            "triangle",
-                                           "cross",  "saltire", "horizontal stripes", "vertical stripes", "checkers"};
+static const char *const names[CLASSES] = {
+    "circle",           "ring",    "square",  "frame",
+    "triangle",         "cross",   "saltire", "horizontal stripes",
+    "vertical stripes", "checkers"};
 
 void ghn__shapes_open(struct ghn_dataset *dataset) {
     dataset->kind = GHN_DATASET_SHAPES;
@@ -68,7 +71,8 @@ static void choose_colours(uint64_t seed, uint64_t stream, double fore[3], doubl
 void ghn__shapes_draw(enum ghn_split split, int64_t i, uint8_t *hwc) {
     uint64_t seed = 78 + (uint64_t)split, stream = (uint64_t)i;
     int label = ghn__shapes_label(i);
-    double radius = 6 + 8 * ghn_rng_uniform(seed, stream, 0), tilt = 0.4 * (ghn_rng_uniform(seed, stream, 1) - 0.5);
+    double radius = 6 + 8 * ghn_rng_uniform(seed, stream, 0),
+           tilt = 0.4 * (ghn_rng_uniform(seed, stream, 1) - 0.5);
     double cx = radius + (SIDE - 2 * radius) * ghn_rng_uniform(seed, stream, 2);
     double cy = radius + (SIDE - 2 * radius) * ghn_rng_uniform(seed, stream, 3);
     double noise = 0.05 + 0.15 * ghn_rng_uniform(seed, stream, 4), fore[3], back[3];
@@ -76,10 +80,12 @@ void ghn__shapes_draw(enum ghn_split split, int64_t i, uint8_t *hwc) {
     for (int y = 0; y < SIDE; y++)
         for (int x = 0; x < SIDE; x++) {
             double dx = (x + 0.5 - cx) / radius, dy = (y + 0.5 - cy) / radius;
-            bool in = inside(label, dx * cos(tilt) - dy * sin(tilt), dx * sin(tilt) + dy * cos(tilt));
+            bool in =
+                inside(label, dx * cos(tilt) - dy * sin(tilt), dx * sin(tilt) + dy * cos(tilt));
             for (int c = 0; c < 3; c++) {
                 uint64_t at = (uint64_t)((y * SIDE + x) * 3 + c);
-                double value = (in ? fore : back)[c] + noise * 2 * (ghn_rng_uniform(seed, stream, 32 + at) - 0.5);
+                double value = (in ? fore : back)[c] +
+                               noise * 2 * (ghn_rng_uniform(seed, stream, 32 + at) - 0.5);
                 hwc[at] = (uint8_t)(255.0 * fmin(fmax(value, 0), 1) + 0.5);
             }
         }
