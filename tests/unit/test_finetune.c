@@ -1,0 +1,173 @@
+/* lib/train/finetune.h on the drawn data set: stopping anywhere changes nothing, divergence keeps
+ * what was good, and it learns. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "train/finetune.h"
+
+static const char network[] =
+    "{'format':'ghn-arch/1','input':{'name':'input','shape':[3,32,32]},'nodes':["
+    "{'name':'c1','op':'conv2d','inputs':['input'],'attrs':{'out_channels':16,'kernel':3,'padding':"
+    "1,'bias':false}},"
+    "{'name':'b1','op':'batch_norm2d','inputs':['c1']},{'name':'r1','op':'relu','inputs':['b1']},"
+    "{'name':'p1','op':'max_pool2d','inputs':['r1'],'attrs':{'kernel':4}},"
+    "{'name':'d','op':'dropout','inputs':['p1'],'attrs':{'p':0.1}},"
+    "{'name':'f','op':'flatten','inputs':['d']},"
+    "{'name':'fc','op':'linear','inputs':['f'],'attrs':{'out_features':10}}],'output':'fc'}";
+
+static struct ghn_arch *make_arch(void) {
+    char text[sizeof(network)];
+    memcpy(text, network, sizeof(network));
+    for (char *p = text; *p; p++)
+        *p = *p == '\'' ? '"' : *p;
+    json_t *root = json_loads(text, 0, NULL);
+    struct ghn_arch *arch = NULL;
+    struct ghn_err err = GHN_ERR_INIT;
+    if (ghn_arch_from_json(root, "", &ghn_limits_default, &arch, &err) != GHN_OK)
+        fail_msg("%s: %s", err.where, err.message);
+    json_decref(root);
+    return arch;
+}
+
+/* A training of the network; with stop_at it is asked to stop once that step is reported. */
+struct training {
+    struct ghn_arch *arch;
+    struct ghn_dataset *dataset;
+    struct ghn_params *params;
+    struct ghn_recipe recipe;
+    int64_t stop_at;
+    atomic_bool stop;
+    double first_top1, last_top1;
+};
+
+static void report(void *context, const struct ghn_progress *progress) {
+    struct training *training = context;
+    if (training->stop_at > 0 && progress->step >= training->stop_at)
+        atomic_store(&training->stop, true);
+    if (isnan(progress->test_top1))
+        return;
+    if (progress->step == 0)
+        training->first_top1 = progress->test_top1;
+    training->last_top1 = progress->test_top1;
+}
+
+static void setup(struct training *t) {
+    struct ghn_err err = GHN_ERR_INIT;
+    *t = (struct training){.arch = make_arch(), .recipe = ghn_recipe_default};
+    assert_int_equal(ghn_dataset_open("shapes", &t->dataset, &err), GHN_OK);
+    assert_int_equal(ghn_params_new(t->arch, &t->params, &err), GHN_OK);
+    ghn_params_initialise(t->params, 1);
+    t->recipe.steps = 60;
+    t->recipe.lr = 0.002;
+    t->recipe.batch_size = 32;
+    t->recipe.eval_images = 320;
+}
+
+static void teardown(struct training *t) {
+    ghn_params_free(t->params);
+    ghn_dataset_free(t->dataset);
+    ghn_arch_free(t->arch);
+}
+
+static enum ghn_status train(struct training *t, const char *dir, struct ghn_err *err) {
+    const struct ghn_finetune_options options = {
+        .dir = dir, .report_seconds = 1e-9, .stop = &t->stop, .report = report, .context = t};
+    return ghn_finetune(t->arch, t->dataset, &t->recipe, &options, t->params, err);
+}
+
+static char *folder(void) {
+    static char path[64];
+    (void)snprintf(path, sizeof(path), "/tmp/ghn-train-XXXXXX");
+    assert_non_null(mkdtemp(path));
+    return path;
+}
+
+static void remove_folder(const char *path) {
+    char command[128];
+    (void)snprintf(command, sizeof(command), "rm -r '%s'", path);
+    assert_int_equal(system(command), 0);
+}
+
+static void stopping_changes_nothing(void **state) {
+    (void)state;
+    struct training whole, parts;
+    struct ghn_err err = GHN_ERR_INIT;
+    setup(&whole);
+    setup(&parts);
+    assert_int_equal(train(&whole, NULL, &err), GHN_OK);
+    const char *dir = folder();
+    for (int i = 1; i <= 3; i++) {
+        parts.stop_at = 17 * i;
+        atomic_store(&parts.stop, false);
+        err = (struct ghn_err)GHN_ERR_INIT;
+        assert_int_equal(train(&parts, dir, &err), GHN_STOPPED);
+        ghn_params_initialise(parts.params, 99); /* what memory holds must not matter */
+    }
+    parts.stop_at = 0;
+    atomic_store(&parts.stop, false);
+    err = (struct ghn_err)GHN_ERR_INIT;
+    assert_int_equal(train(&parts, dir, &err), GHN_OK);
+    assert_memory_equal(whole.params->values, parts.params->values,
+                        (size_t)whole.params->n * sizeof(float));
+    assert_memory_equal(whole.params->statistics, parts.params->statistics,
+                        (size_t)whole.params->n_statistics * sizeof(float));
+    remove_folder(dir);
+    teardown(&whole);
+    teardown(&parts);
+}
+
+static void it_learns(void **state) {
+    (void)state;
+    struct training t;
+    struct ghn_err err = GHN_ERR_INIT;
+    setup(&t);
+    t.recipe.steps = 1000;
+    assert_int_equal(train(&t, NULL, &err), GHN_OK);
+    assert_true(t.first_top1 < 0.25);
+    if (t.last_top1 < t.first_top1 + 0.2)
+        fail_msg("accuracy went from %.3f to %.3f only", t.first_top1, t.last_top1);
+    teardown(&t);
+}
+
+static void divergence_is_told_and_nothing_bad_is_kept(void **state) {
+    (void)state;
+    struct training t;
+    struct ghn_err err = GHN_ERR_INIT;
+    setup(&t);
+    t.recipe.lr = 1e30;
+    t.recipe.clip_norm = 0;
+    t.recipe.schedule = GHN_CONSTANT;
+    const char *dir = folder();
+    char path[128];
+    assert_int_equal(train(&t, dir, &err), GHN_DIVERGED);
+    (void)snprintf(path, sizeof(path), "%s/" GHN_PARAMETERS_FILE, dir);
+    struct ghn_tensors *tensors = NULL;
+    if (access(path, F_OK) == 0) {
+        err = (struct ghn_err)GHN_ERR_INIT;
+        assert_int_equal(ghn_tensors_read(path, &tensors, &err), GHN_OK);
+        assert_int_equal(ghn_params_load(t.params, tensors, &err), GHN_OK);
+        for (int64_t i = 0; i < t.params->n; i++)
+            assert_true(isfinite(t.params->values[i]));
+        ghn_tensors_free(tensors);
+    }
+    remove_folder(dir);
+    teardown(&t);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(stopping_changes_nothing),
+        cmocka_unit_test(it_learns),
+        cmocka_unit_test(divergence_is_told_and_nothing_bad_is_kept),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
