@@ -27,6 +27,11 @@ int ghnd_job_state_parse(const char *name) {
     return -1;
 }
 
+bool ghnd_job_id_is_sound(const char *id) {
+    return strlen(id) == GHND_JOB_ID &&
+           strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789") == GHND_JOB_ID;
+}
+
 static int64_t now_ms(void) {
     struct timespec now;
     clock_gettime(CLOCK_REALTIME, &now);
@@ -52,6 +57,7 @@ static const char schema[] =
     " created INTEGER NOT NULL, started INTEGER NOT NULL DEFAULT 0, finished INTEGER NOT NULL "
     "DEFAULT 0,"
     " attempts INTEGER NOT NULL DEFAULT 0, step INTEGER NOT NULL DEFAULT 0, steps INTEGER NOT NULL,"
+    " furthest INTEGER NOT NULL DEFAULT 0,"
     " name TEXT NOT NULL, dataset TEXT NOT NULL, model TEXT NOT NULL, init TEXT NOT NULL,"
     " code TEXT NOT NULL DEFAULT '', at TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',"
     " key TEXT UNIQUE, digest TEXT NOT NULL);"
@@ -176,7 +182,8 @@ static void read_row(const struct query *query, struct ghnd_job_row *row) {
     copy_text(s, 15, row->detail, sizeof(row->detail));
     int state = sqlite3_column_int(s, 2);
     bool sound = sqlite3_column_type(s, 2) == SQLITE_INTEGER && state >= 0 &&
-                 state < GHND_N_JOB_STATES && row->steps >= 0 && row->step >= 0;
+                 state < GHND_N_JOB_STATES && row->steps >= 0 && row->step >= 0 &&
+                 ghnd_job_id_is_sound(row->id);
     row->state = sound ? (enum ghnd_job_state)state : GHND_JOB_FAILED;
     if (!sound) {
         (void)snprintf(row->code, sizeof(row->code), "damaged_job");
@@ -319,8 +326,8 @@ enum ghn_status ghnd_ledger_progress(struct ghnd_ledger *ledger, const char *id,
                                      int64_t steps, struct ghn_err *err) {
     struct query query;
     begin(&query, ledger,
-          "UPDATE jobs SET attempts = CASE WHEN ?1 > step THEN 0 ELSE attempts END, step = ?1, "
-          "steps = ?2 WHERE id = ?3 AND state = 1");
+          "UPDATE jobs SET attempts = CASE WHEN ?1 > furthest THEN 0 ELSE attempts END,"
+          " furthest = max(furthest, ?1), step = ?1, steps = ?2 WHERE id = ?3 AND state = 1");
     bind_number(&query, at);
     bind_number(&query, steps);
     bind_text(&query, id);
@@ -339,4 +346,25 @@ enum ghn_status ghnd_ledger_died(struct ghnd_ledger *ledger, const char *id, int
     while (step(&query))
         continue;
     return end(&query, NULL, err);
+}
+
+enum ghn_status ghnd_ledger_remove_one(struct ghnd_ledger *ledger, int64_t keep, int64_t max_age_ms,
+                                       bool *ret_found, char ret_id[GHND_JOB_ID + 1],
+                                       struct ghn_err *err) {
+    struct query query;
+    bool found = false;
+    begin(&query, ledger,
+          "DELETE FROM jobs WHERE number = (SELECT number FROM jobs WHERE state IN (2, 3, 4) AND"
+          " (finished < ?1 OR number <= (SELECT number FROM jobs WHERE state IN (2, 3, 4)"
+          " ORDER BY number DESC LIMIT 1 OFFSET ?2)) ORDER BY number LIMIT 1) RETURNING id");
+    bind_number(&query, now_ms() - max_age_ms);
+    bind_number(&query, keep);
+    while (step(&query)) {
+        copy_text(query.statement, 0, ret_id, GHND_JOB_ID + 1);
+        found = true;
+    }
+    enum ghn_status status = end(&query, NULL, err);
+    if (status == GHN_OK)
+        *ret_found = found;
+    return status;
 }

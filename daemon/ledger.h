@@ -82,13 +82,23 @@ enum ghn_status ghnd_ledger_move(struct ghnd_ledger *ledger, const char *id, enu
                                  const char *code, const struct ghn_err *why, bool *ret_moved,
                                  struct ghn_err *err) GHN_MUST_CHECK;
 
-/* Notes how far a running job is; a step beyond the last one clears the attempts. */
+/* Notes how far a running job is. A step that no worker has come to before clears the attempts: one
+ * that only repeats what was lost does not, or a job that always dies there would never end. */
 enum ghn_status ghnd_ledger_progress(struct ghnd_ledger *ledger, const char *id, int64_t step,
                                      int64_t steps, struct ghn_err *err) GHN_MUST_CHECK;
 
 /* One more worker has died on a job; *ret_attempts is how many have. */
 enum ghn_status ghnd_ledger_died(struct ghnd_ledger *ledger, const char *id, int *ret_attempts,
                                  struct ghn_err *err) GHN_MUST_CHECK;
+
+/* Removes the oldest finished job that is beyond the newest `keep` finished ones or older than
+ * max_age_ms; *ret_id is the one, if *ret_found. */
+enum ghn_status ghnd_ledger_remove_one(struct ghnd_ledger *ledger, int64_t keep, int64_t max_age_ms,
+                                       bool *ret_found, char ret_id[GHND_JOB_ID + 1],
+                                       struct ghn_err *err) GHN_MUST_CHECK;
+
+/* Whether a text has the form of a job's id: GHND_JOB_ID lower-case letters and digits. */
+bool ghnd_job_id_is_sound(const char *id);
 
 /* "queued" ...; -1 for no such name. */
 const char *ghnd_job_state_name(enum ghnd_job_state state);

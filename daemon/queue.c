@@ -43,7 +43,7 @@ static void *thread_main(void *argument) {
             break;
         queue->running++;
         pthread_mutex_unlock(&queue->lock);
-        job->run(job, GHND_JOB_RUN);
+        job->run(job, GHND_FATE_RUN);
         pthread_mutex_lock(&queue->lock);
         queue->running--;
     }
@@ -145,11 +145,11 @@ static void end_all(struct ghnd_job *job, enum ghnd_job_fate fate) {
 }
 
 void ghnd_queue_expire(struct ghnd_queue *queue, int64_t now_ms) {
-    end_all(take_due(queue, now_ms), GHND_JOB_EXPIRED);
+    end_all(take_due(queue, now_ms), GHND_FATE_EXPIRED);
 }
 
 void ghnd_queue_cancel(struct ghnd_queue *queue) {
-    end_all(take_due(queue, INT64_MAX), GHND_JOB_CANCELLED);
+    end_all(take_due(queue, INT64_MAX), GHND_FATE_CANCELLED);
 }
 
 int ghnd_queue_depth(struct ghnd_queue *queue) {

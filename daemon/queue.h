@@ -8,9 +8,9 @@
 #include "base/status.h"
 
 enum ghnd_job_fate {
-    GHND_JOB_RUN,       /* its turn has come; called by a queue thread */
-    GHND_JOB_EXPIRED,   /* it waited until its deadline; called by who calls ghnd_queue_expire */
-    GHND_JOB_CANCELLED, /* the queue gives up; called by who calls ghnd_queue_cancel */
+    GHND_FATE_RUN,       /* its turn has come; called by a queue thread */
+    GHND_FATE_EXPIRED,   /* it waited until its deadline; called by who calls ghnd_queue_expire */
+    GHND_FATE_CANCELLED, /* the queue gives up; called by who calls ghnd_queue_cancel */
 };
 
 /* A job, embedded in what it is about. Exactly one call of `run` ends its time in the queue. */

@@ -107,10 +107,10 @@ static void end_job(struct ghnd_job *job, enum ghnd_job_fate fate) {
     struct ghnd_request *request =
         (struct ghnd_request *)((char *)job - offsetof(struct ghnd_request, job));
     request->steps_us[GHND_STEP_QUEUE] = ghnd_now_us() - request->pushed_us;
-    if (fate == GHND_JOB_EXPIRED)
+    if (fate == GHND_FATE_EXPIRED)
         ghnd_problem_set(&request->problem, GHND_E_QUEUE_TIMEOUT, "",
                          "no prediction thread was free in time");
-    else if (fate == GHND_JOB_CANCELLED)
+    else if (fate == GHND_FATE_CANCELLED)
         ghnd_problem_set(&request->problem, GHND_E_SHUTTING_DOWN, "",
                          "the server stops and could not serve the request in time");
     else if (client_is_gone(request))
