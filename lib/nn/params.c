@@ -97,6 +97,19 @@ static bool on_path(const struct ghn_arch *arch, int param) {
     return node >= 0 && arch->nodes[node].on_path;
 }
 
+/* Takes over how many batches the running statistics of a node were gathered from. Where they stand
+ * without a count, they were gathered from some. */
+static void load_tracked(struct ghn_params *params, const struct ghn_tensors *tensors,
+                         const char *node) {
+    char name[1024];
+    (void)snprintf(name, sizeof name, "%s.num_batches_tracked", node);
+    const struct ghn_tensor *tensor = ghn_tensors_find(tensors, name);
+    int64_t count = 1;
+    if (tensor && tensor->dtype == GHN_I64 && tensor->n_bytes == sizeof count)
+        memcpy(&count, tensor->data, sizeof count);
+    params->batches_tracked = count > 0 ? count : 0;
+}
+
 /* Checks every parameter and statistic, and with `copy` copies them. */
 static enum ghn_status load(struct ghn_params *params, const struct ghn_tensors *tensors, bool copy,
                             struct ghn_err *err) {
@@ -126,6 +139,8 @@ static enum ghn_status load(struct ghn_params *params, const struct ghn_tensors 
                                  params->statistics + params->statistics_offsets[i] + k * channels,
                                  tensor->data, (size_t)channels);
         }
+        if (channels && tensor && copy)
+            load_tracked(params, tensors, arch->nodes[i].name);
     }
     return GHN_OK;
 }

@@ -89,8 +89,8 @@ enum ghn_status ghn_finetune(const struct ghn_arch *arch, const struct ghn_datas
                              struct ghn_err *err) GHN_MUST_CHECK;
 
 /* The history in a training folder's state, as a JSON array of points (ghn_progress_to_json), at
- * most 1,000 of them, evenly thinned; a new reference. GHN_IO if there is no state,
- * GHN_INVALID_FILE. */
+ * most 1,000 of them: when there would be more, every second one goes; a new reference. GHN_IO if
+ * there is no state, GHN_INVALID_FILE. */
 enum ghn_status ghn_finetune_history(const char *dir, json_t **ret,
                                      struct ghn_err *err) GHN_MUST_CHECK;
 

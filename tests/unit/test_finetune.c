@@ -163,11 +163,71 @@ static void divergence_is_told_and_nothing_bad_is_kept(void **state) {
     teardown(&t);
 }
 
+/* A rate that is merely too high, without a folder; the message says what may help. */
+static void a_high_rate_diverges_too(void **state) {
+    (void)state;
+    struct training t;
+    struct ghn_err err = GHN_ERR_INIT;
+    setup(&t);
+    t.recipe.lr = 1e6;
+    t.recipe.clip_norm = 0;
+    t.recipe.momentum = 0.99;
+    t.recipe.schedule = GHN_CONSTANT;
+    t.recipe.steps = 5000;
+    assert_int_equal(train(&t, NULL, &err), GHN_DIVERGED);
+    assert_non_null(strstr(err.message, "lower learning rate"));
+    teardown(&t);
+}
+
+/* With eval_every the folder has the parameters of the best evaluation, to the bit. */
+static void the_best_parameters_are_kept(void **state) {
+    (void)state;
+    struct training t;
+    struct ghn_err err = GHN_ERR_INIT;
+    setup(&t);
+    t.recipe.steps = 120;
+    t.recipe.eval_every = 10;
+    t.recipe.eval_images = 500;
+    t.recipe.lr = 0.5; /* so much that accuracy goes up and down */
+    t.recipe.schedule = GHN_CONSTANT;
+    const char *dir = folder();
+    char path[128];
+    assert_int_equal(train(&t, dir, &err), GHN_OK);
+    json_t *history = NULL;
+    assert_int_equal(ghn_finetune_history(dir, &history, &err), GHN_OK);
+    double best = -1;
+    size_t i;
+    json_t *point;
+    json_array_foreach(history, i, point) {
+        const json_t *top1 = json_object_get(point, "test_top1");
+        if (json_is_number(top1) && json_number_value(top1) > best)
+            best = json_number_value(top1);
+    }
+    json_decref(history);
+    (void)snprintf(path, sizeof path, "%s/" GHN_PARAMETERS_FILE, dir);
+    struct ghn_tensors *tensors = NULL;
+    struct ghn_evaluation evaluation = {0};
+    assert_int_equal(ghn_tensors_read(path, &tensors, &err), GHN_OK);
+    assert_int_equal(ghn_params_load(t.params, tensors, &err), GHN_OK);
+    assert_true(t.params->batches_tracked > 0);
+    assert_int_equal(ghn_evaluate(t.arch, t.params, t.dataset, GHN_SPLIT_TEST, 500, 64,
+                                  GHN_MODE_EVAL, t.recipe.precision, NULL, &evaluation, &err),
+                     GHN_OK);
+    assert_int_equal(evaluation.images, 500);
+    assert_true(fabs(evaluation.top1 - best) < 1e-9);
+    assert_true(best > t.first_top1);
+    ghn_tensors_free(tensors);
+    remove_folder(dir);
+    teardown(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stopping_changes_nothing),
         cmocka_unit_test(it_learns),
         cmocka_unit_test(divergence_is_told_and_nothing_bad_is_kept),
+        cmocka_unit_test(a_high_rate_diverges_too),
+        cmocka_unit_test(the_best_parameters_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
