@@ -13,6 +13,8 @@
 #include "queue.h"
 #include "snapshot.h"
 
+struct ghnd_jobs;
+
 /* The daemon's life, in order. */
 enum ghnd_life {
     GHND_STARTING,
@@ -32,6 +34,7 @@ struct ghnd_app {
     struct ghnd_conns conns;
     struct ghnd_queue *queue;
     struct ghn_pool *pool;
+    struct ghnd_jobs *jobs;
     atomic_int life;                /* enum ghnd_life */
     _Atomic int64_t active;         /* requests between first line and last byte */
     _Atomic int64_t suspended;      /* of those, with a suspended connection */

@@ -13,6 +13,7 @@
 
 #include "app.h"
 #include "clock.h"
+#include "jobs.h"
 #include "listener.h"
 #include "notify.h"
 #include "server.h"
@@ -37,6 +38,7 @@ struct daemon {
     uv_signal_t sigterm, sigint, sighup;
     uv_timer_t tick, hangups, watchdog;
     struct reload reload;
+    bool cut_off;     /* workers are no longer waited for */
     int64_t until_ms; /* the end of draining, then that of closing */
 };
 
@@ -57,6 +59,8 @@ static void on_terminate(uv_signal_t *handle, int signal) {
     enum ghnd_life life = ghnd_app_life(&daemon->app);
     ghnd_log(&daemon->app.log, GHND_INFO, "stopping", "signal %d", signal);
     ghnd_notify("STOPPING=1");
+    ghnd_jobs_stop(daemon->app.jobs, daemon->app.snapshot->config.drain_delay +
+                                         daemon->app.snapshot->config.shutdown_timeout);
     if (life < GHND_DRAINING)
         enter(daemon, GHND_DRAINING, daemon->app.snapshot->config.drain_delay);
     else
@@ -84,17 +88,22 @@ static void shut_down_further(struct daemon *daemon, int64_t now_ms) {
         if (!due)
             break;
         ghnd_server_quiesce(daemon->server);
+        ghnd_events_close(ghnd_jobs_events(app->jobs)); /* or they would never end */
         enter(daemon, GHND_CLOSING, app->snapshot->config.shutdown_timeout);
         break;
     case GHND_CLOSING:
         if (atomic_load(&app->active) == 0)
-            enter(daemon, GHND_STOPPING, 0);
+            enter(daemon, GHND_STOPPING, daemon->until_ms - now_ms);
         else if (due)
             give_up(daemon);
         break;
     case GHND_STOPPING:
         /* A connection that is suspended when the library stops would make it abort. */
-        if (atomic_load(&app->suspended) == 0)
+        if (due && !daemon->cut_off) {
+            daemon->cut_off = true;
+            ghnd_jobs_stop(app->jobs, 0);
+        }
+        if (atomic_load(&app->suspended) == 0 && ghnd_jobs_idle(app->jobs))
             uv_stop(&daemon->loop);
         break;
     }
@@ -242,6 +251,8 @@ static enum ghn_status run(struct daemon *daemon, struct ghn_err *err) {
     if (!start_handles(daemon))
         status = ghn_fail(err, GHN_IO, NULL, "the event loop could not be set up");
     if (status == GHN_OK)
+        status = ghnd_jobs_start(app->jobs, &daemon->loop, err);
+    if (status == GHN_OK)
         status = ghnd_server_start(app, &daemon->listener, &daemon->server, err);
     const char *port_file = app->snapshot->config.port_file;
     if (status == GHN_OK && port_file)
@@ -280,6 +291,8 @@ static enum ghn_status start_workers(struct ghnd_app *app, struct ghn_err *err) 
     enum ghn_status status = ghn_pool_new((int)config->threads, &app->pool, err);
     if (status == GHN_OK)
         status = ghnd_queue_new((int)config->threads, (int)config->queue_length, &app->queue, err);
+    if (status == GHN_OK)
+        status = ghnd_jobs_new(app, &app->jobs, err);
     return status;
 }
 
@@ -302,6 +315,7 @@ static enum ghn_status serve(struct daemon *daemon, struct ghnd_config *config,
             close(daemon->listener.fd);
     }
     ghnd_queue_free(app->queue);
+    ghnd_jobs_free(app->jobs);
     ghn_pool_free(app->pool);
     ghnd_snapshot_unref(app->snapshot);
     ghnd_conns_done(&app->conns);

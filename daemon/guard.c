@@ -57,6 +57,10 @@ static enum MHD_Result note(void *context, enum MHD_ValueKind kind, const char *
         header->encoding = text;
     else if (names(key, "Authorization"))
         header->n_authorization++, header->authorization = text;
+    else if (names(key, "Idempotency-Key"))
+        header->n_key++, header->key = text;
+    else if (names(key, "Last-Event-ID"))
+        header->last_event = text;
     else if (names(key, "X-Request-Id"))
         header->request_id = text;
     else if (names(key, "Accept"))

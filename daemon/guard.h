@@ -11,10 +11,11 @@
 
 /* The fields of interest; texts are within MHD's memory and NULL where absent. */
 struct ghnd_header {
-    int n_host, n_length, n_transfer, n_type, n_authorization;
+    int n_host, n_length, n_transfer, n_type, n_authorization, n_key;
     bool malformed; /* a name or value holds characters that it must not */
     const char *length, *transfer, *type, *encoding, *authorization, *request_id;
-    char accept[1024]; /* all Accept fields, joined by commas; what is longer is cut */
+    const char *key, *last_event; /* Idempotency-Key, Last-Event-ID */
+    char accept[1024];            /* all Accept fields, joined by commas; what is longer is cut */
 };
 
 void ghnd_header_read(struct MHD_Connection *connection, struct ghnd_header *ret);

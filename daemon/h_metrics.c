@@ -1,4 +1,5 @@
 /* GET /metrics. */
+#include "jobs.h"
 #include "request.h"
 
 void ghnd_h_metrics(struct ghnd_request *request) {
@@ -11,6 +12,12 @@ void ghnd_h_metrics(struct ghnd_request *request) {
         .in_flight = atomic_load(&app->active),
         .inflight_bytes = atomic_load(&app->inflight_bytes),
     };
+    const char *reason;
+    struct ghn_err err = GHN_ERR_INIT;
+    struct ghnd_ledger *ledger = ghnd_jobs_ledger(app->jobs, &reason);
+    gauges.has_jobs = ledger && ghnd_ledger_count(ledger, gauges.jobs, &err) == GHN_OK;
+    gauges.restarts = ghnd_jobs_restarts(app->jobs);
+    gauges.images_per_second = ghnd_jobs_speed(app->jobs);
     for (int phase = 0; phase < GHND_N_PHASES; phase++)
         gauges.missed[phase] = atomic_load(&app->conns.missed[phase]);
     struct ghnd_reply *reply = &request->reply;

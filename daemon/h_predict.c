@@ -73,29 +73,6 @@ static bool admit_inline(struct ghnd_request *request, const struct work *work) 
     return false;
 }
 
-/* Reserves the memory that the prediction will take, before any of it is allocated. */
-static bool admit(struct ghnd_request *request, struct work *work) {
-    const struct ghnd_config *config = &request->snapshot->config;
-    struct ghnd_stream *stream = work->stream;
-    int64_t n = stream->graph->n_nodes;
-    int64_t bytes = ghn_predict_bytes(ghn_model_config(work->model->model), stream->graph);
-    if (bytes < 0 || bytes > config->max_prediction_bytes) {
-        ghnd_problem_set(&request->problem, GHND_E_LIBRARY_TOO_LARGE, "",
-                         "the prediction would take %lld bytes; the limit is %lld",
-                         (long long)bytes, (long long)config->max_prediction_bytes);
-        return false;
-    }
-    bytes += 2 * n * n; /* the graph's distances */
-    int64_t before = atomic_fetch_add(stream->inflight_bytes, bytes);
-    stream->reserved = bytes;
-    if (before == 0 || before + bytes <= config->max_inflight_bytes)
-        return true; /* one alone is always let through */
-    ghnd_problem_set(&request->problem, GHND_E_OVERLOADED, "",
-                     "the answers under way take %lld bytes of the %lld set aside for them",
-                     (long long)before, (long long)config->max_inflight_bytes);
-    return false;
-}
-
 static bool predict(struct ghnd_request *request, struct work *work) {
     const struct ghn_predict_options options = {
         .keep_class_layers = !work->call.predict_class_layers, .seed = work->call.seed};
@@ -159,7 +136,8 @@ static bool run_steps(struct ghnd_request *request, struct work *work) {
         return false;
     ok = make_graph(request, work);
     end_step(request, work, GHND_STEP_GRAPH);
-    if (!ok || !admit_inline(request, work) || !admit(request, work))
+    if (!ok || !admit_inline(request, work) ||
+        !ghnd_stream_admit(work->stream, work->model, &request->problem))
         return false;
     ok = predict(request, work);
     end_step(request, work, GHND_STEP_PREDICT);

@@ -14,8 +14,9 @@ static const int64_t bounds[GHND_N_BUCKETS] = {500,     1000,    2500,    5000, 
                                                1000000, 2500000, 5000000, 10000000, 30000000};
 
 /* Every status that is sent; 0 is a connection that broke before there was one. */
-static const int statuses[GHND_N_STATUSES] = {0,   200, 204, 400, 401, 404, 405, 406, 408, 411, 413,
-                                              414, 415, 417, 422, 431, 499, 500, 501, 503, 505};
+static const int statuses[GHND_N_STATUSES] = {0,   200, 202, 204, 400, 401, 404, 405,
+                                              406, 408, 411, 413, 414, 415, 417, 422,
+                                              429, 431, 499, 500, 501, 503, 505, 507};
 
 static int status_index(int status) {
     for (int i = 1; i < GHND_N_STATUSES && statuses[i]; i++)
@@ -140,6 +141,22 @@ static void write_gauges(FILE *out, struct ghnd_metrics *metrics,
     fprintf(out, "ghnd_build_info{version=\"%s\"} 1\n", GHN_VERSION);
 }
 
+static void write_jobs(FILE *out, const struct ghnd_gauges *gauges) {
+    write_one(out, "ghnd_ledger_available", "gauge", "Whether jobs can be taken and looked at.",
+              gauges->has_jobs);
+    if (gauges->has_jobs) {
+        head(out, "ghnd_jobs", "gauge", "Jobs that are kept, by state.");
+        for (int i = 0; i < GHND_N_JOB_STATES; i++)
+            fprintf(out, "ghnd_jobs{state=\"%s\"} %lld\n",
+                    ghnd_job_state_name((enum ghnd_job_state)i), (long long)gauges->jobs[i]);
+    }
+    write_one(out, "ghnd_worker_restarts_total", "counter",
+              "Training workers that died and whose job was taken up again.",
+              (int64_t)gauges->restarts);
+    head(out, "ghnd_train_images_per_second", "gauge", "Images that all workers train on.");
+    fprintf(out, "ghnd_train_images_per_second %.3f\n", gauges->images_per_second);
+}
+
 char *ghnd_metrics_text(struct ghnd_metrics *metrics, const struct ghnd_gauges *gauges,
                         size_t *ret_size) {
     char *text = NULL;
@@ -150,6 +167,7 @@ char *ghnd_metrics_text(struct ghnd_metrics *metrics, const struct ghnd_gauges *
     write_predictions(out, metrics);
     write_rejects(out, metrics, gauges);
     write_gauges(out, metrics, gauges);
+    write_jobs(out, gauges);
     if (fclose(out) != 0) {
         free(text);
         return NULL;

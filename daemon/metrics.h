@@ -3,9 +3,11 @@
 #define GHND_METRICS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ledger.h"
 #include "problem.h"
 #include "route.h"
 
@@ -22,7 +24,7 @@ enum ghnd_step {
 
 extern const char *const ghnd_step_names[GHND_N_STEPS];
 
-enum { GHND_N_BUCKETS = 15, GHND_N_STATUSES = 24 };
+enum { GHND_N_BUCKETS = 15, GHND_N_STATUSES = 26 };
 
 struct ghnd_histogram {
     _Atomic uint64_t buckets[GHND_N_BUCKETS + 1]; /* not cumulative; the last is +Inf */
@@ -44,6 +46,10 @@ struct ghnd_gauges {
     int queue_depth, running, connections, models;
     int64_t in_flight, inflight_bytes;
     uint64_t missed[8]; /* deadlines, by connection phase */
+    bool has_jobs;      /* the ledger can be read */
+    int64_t jobs[GHND_N_JOB_STATES];
+    uint64_t restarts; /* workers that took the place of one that died */
+    double images_per_second;
 };
 
 void ghnd_metrics_request(struct ghnd_metrics *metrics, enum ghnd_route route,

@@ -43,7 +43,7 @@ int ghnd_error_http(enum ghnd_error error) {
 }
 
 int ghnd_error_retry_after(enum ghnd_error error) {
-    return rows[error].http == 503 ? 1 : 0;
+    return rows[error].http == 503 ? 1 : rows[error].http == 429 ? 10 : 0;
 }
 
 void ghnd_problem_set(struct ghnd_problem *problem, enum ghnd_error error, const char *where,

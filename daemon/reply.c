@@ -1,12 +1,14 @@
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "clock.h"
 #include "request.h"
 
 /* Bytes that a stream hands over at a time. */
-enum { BLOCK = 262144 };
+enum { BLOCK = 262144, EVENTS_BLOCK = 4096 };
 
 void ghnd_reply_json(struct ghnd_request *request, json_t *json) {
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
@@ -21,17 +23,36 @@ void ghnd_reply_json(struct ghnd_request *request, json_t *json) {
     request->reply.size = strlen(text);
 }
 
+void ghnd_reply_done(struct ghnd_reply *reply) {
+    ghnd_stream_free(reply->stream);
+    ghnd_events_unsubscribe(reply->events);
+    if (reply->file)
+        (void)fclose(reply->file);
+    free(reply->body);
+    *reply = (struct ghnd_reply){0};
+}
+
 /* Puts the problem's document in the reply's place. */
 static void reply_problem(struct ghnd_request *request) {
     struct ghnd_reply *reply = &request->reply;
-    ghnd_stream_free(reply->stream);
-    free(reply->body);
+    ghnd_reply_done(reply);
     *reply = (struct ghnd_reply){.status = ghnd_error_http(request->problem.error),
                                  .type = "application/problem+json"};
     json_t *json = ghnd_problem_json(&request->problem, request->id);
     reply->body = json ? json_dumps(json, JSON_COMPACT) : NULL;
     reply->size = reply->body ? strlen(reply->body) : 0;
     json_decref(json);
+}
+
+/* The response of the reply's file, of which the library gets a descriptor of its own. */
+static struct MHD_Response *file_response(const struct ghnd_reply *reply) {
+    int fd = fcntl(fileno(reply->file), F_DUPFD_CLOEXEC, 0);
+    if (fd < 0)
+        return NULL;
+    struct MHD_Response *response = MHD_create_response_from_fd64(reply->size, fd);
+    if (!response)
+        close(fd);
+    return response;
 }
 
 /* The response of a reply, whose body or stream it takes over; NULL if there is no memory. */
@@ -46,7 +67,17 @@ static struct MHD_Response *make_response(struct ghnd_request *request) {
             reply->stream = NULL;
         return response;
     }
+    if (reply->events) {
+        response =
+            MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, EVENTS_BLOCK, ghnd_events_read,
+                                              reply->events, ghnd_events_unsubscribe);
+        if (response)
+            reply->events = NULL;
+        return response;
+    }
     request->size = reply->size;
+    if (reply->file)
+        return file_response(reply);
     if (!reply->body)
         return MHD_create_response_from_buffer(reply->size, (void *)(uintptr_t)reply->fixed,
                                                MHD_RESPMEM_PERSISTENT);
@@ -87,6 +118,14 @@ static void add_headers(struct MHD_Response *response, const struct ghnd_request
         (void)snprintf(text, sizeof(text), "attachment; filename=\"%s\"", reply->name);
         add(response, "Content-Disposition", text);
     }
+    if (reply->location[0])
+        add(response, "Location", reply->location);
+    if (reply->etag[0])
+        add(response, "ETag", reply->etag);
+    if (reply->replayed)
+        add(response, "Idempotent-Replayed", "true");
+    if (request->route == GHND_ROUTE_EVENTS)
+        add(response, "X-Accel-Buffering", "no");
     if (error && ghnd_error_retry_after(error)) {
         (void)snprintf(text, sizeof(text), "%d", ghnd_error_retry_after(error));
         add(response, "Retry-After", text);
@@ -115,8 +154,8 @@ static void start_sending(struct ghnd_request *request, bool stream) {
 enum MHD_Result ghnd_reply_send(struct ghnd_request *request) {
     if (request->problem.error)
         reply_problem(request);
-    bool stream = request->reply.stream != NULL;
-    if (stream)
+    bool stream = request->reply.stream != NULL || request->reply.events != NULL;
+    if (request->reply.stream)
         request->reply.stream->conn = request->conn;
     struct MHD_Response *response = make_response(request);
     if (!response)

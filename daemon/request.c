@@ -33,8 +33,7 @@ void ghnd_request_free(struct ghnd_request *request) {
     if (!request)
         return;
     atomic_fetch_sub(&request->app->active, 1);
-    ghnd_stream_free(request->reply.stream);
-    free(request->reply.body);
+    ghnd_reply_done(&request->reply);
     free(request->body);
     ghnd_snapshot_unref(request->snapshot);
     free(request);
@@ -57,6 +56,32 @@ static bool is_json(const char *type) {
     const char *rest = type + strlen(json);
     rest += strspn(rest, " \t");
     return *rest == '\0' || *rest == ';';
+}
+
+/* MHD_KeyValueIterator: notes a field of the target's query. */
+static enum MHD_Result note_query(void *context, enum MHD_ValueKind kind, const char *key,
+                                  const char *value) {
+    (void)kind;
+    struct ghnd_query *query = context;
+    const char *text = value ? value : "";
+    if (strcmp(key, "state") == 0)
+        query->state = text;
+    else if (strcmp(key, "limit") == 0)
+        query->limit = text;
+    else if (strcmp(key, "before") == 0)
+        query->before = text;
+    return MHD_YES;
+}
+
+static bool check_key(struct ghnd_request *request, const struct ghnd_header *header) {
+    size_t n = header->key ? strlen(header->key) : 1;
+    if (header->n_key <= 1 && n >= 1 && n <= GHND_MAX_KEY) {
+        request->key = header->key;
+        return true;
+    }
+    ghnd_problem_set(&request->problem, GHND_E_BAD_REQUEST, "Idempotency-Key",
+                     "the field may stand only once, with 1 to %d characters", GHND_MAX_KEY);
+    return false;
 }
 
 static bool check_route(struct ghnd_request *request, const struct ghnd_header *header) {
@@ -139,11 +164,15 @@ void ghnd_request_check(struct ghnd_request *request, const char *url, const cha
         request->close = true;
         return;
     }
-    request->route = ghnd_route_find(url, &request->path_id);
+    request->route = ghnd_route_find(url, request->method, request->path_id);
+    request->last_event = header.last_event;
+    (void)MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, note_query,
+                                    &request->query);
     if (ghnd_app_life(request->app) >= GHND_STOPPING)
         ghnd_problem_set(&request->problem, GHND_E_SHUTTING_DOWN, "",
                          "the server is about to stop");
-    else if (check_route(request, &header) && check_body(request, &header, length))
+    else if (check_route(request, &header) && check_key(request, &header) &&
+             check_body(request, &header, length))
         check_accept(request, &header);
 }
 

@@ -5,10 +5,12 @@
 #include <microhttpd.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "accept.h"
 #include "app.h"
 #include "conns.h"
+#include "events.h"
 #include "metrics.h"
 #include "problem.h"
 #include "queue.h"
@@ -16,16 +18,28 @@
 #include "snapshot.h"
 #include "stream.h"
 
-/* What a handler answers with. One of body, fixed and stream holds it; none is an empty answer. */
+/* What a handler answers with. One of body, fixed, stream, file and events holds it; none is an
+ * empty answer. */
 struct ghnd_reply {
     int status;
-    const char *type;           /* static */
-    char *body;                 /* from malloc, owned */
-    const char *fixed;          /* static */
-    size_t size;                /* of body or fixed */
-    struct ghnd_stream *stream; /* owned; its size is the encoder's */
-    char name[80];              /* the file name for Content-Disposition; "" for none */
+    const char *type;                 /* static */
+    char *body;                       /* from malloc, owned */
+    const char *fixed;                /* static */
+    size_t size;                      /* of body or fixed */
+    struct ghnd_stream *stream;       /* owned; its size is the encoder's */
+    FILE *file;                       /* owned; its first `size` bytes */
+    struct ghnd_subscription *events; /* owned */
+    char name[80];                    /* the file name for Content-Disposition; "" for none */
+    char location[32], etag[48];      /* values of these fields, "" for none */
+    bool replayed;                    /* Idempotent-Replayed: true */
 };
+
+/* What the target of GET /jobs asks for; texts are within MHD's memory and NULL where absent. */
+struct ghnd_query {
+    const char *state, *limit, *before;
+};
+
+enum { GHND_MAX_KEY = 255 };
 
 enum ghnd_stage {
     GHND_STAGE_NEW,     /* only the first line is known */
@@ -47,11 +61,13 @@ struct ghnd_request {
     enum ghnd_stage stage;
     enum ghnd_method method;
     enum ghnd_route route;
-    const char *path_id; /* what the star of the route's path stands for; within MHD's memory */
-    bool has_body;       /* the header announces one */
-    bool bad_target;     /* the request's target holds what it must not */
-    bool suspended;      /* counted in app->suspended; only the HTTP thread looks at it */
-    bool close;          /* the connection is to end after the answer */
+    char path_id[GHND_PATH_ID + 1]; /* what {id} of the route's path stands for */
+    struct ghnd_query query;
+    const char *key, *last_event; /* header fields, within MHD's memory; NULL where absent */
+    bool has_body;                /* the header announces one */
+    bool bad_target;              /* the request's target holds what it must not */
+    bool suspended;               /* counted in app->suspended; only the HTTP thread looks at it */
+    bool close;                   /* the connection is to end after the answer */
     char id[65];
 
     char *body; /* NUL-free bytes as they came */
@@ -72,6 +88,9 @@ struct ghnd_request {
 /* A request whose first line has arrived; NULL if there is no memory. */
 struct ghnd_request *ghnd_request_new(struct ghnd_app *app, struct MHD_Connection *connection,
                                       struct ghnd_conn *conn, const char *target);
+
+/* Frees what a reply holds and makes it an empty one. */
+void ghnd_reply_done(struct ghnd_reply *reply);
 
 /* Frees a request that no worker has; NULL is allowed. */
 void ghnd_request_free(struct ghnd_request *request);

@@ -1,5 +1,6 @@
 #include "route.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static const struct {
@@ -14,7 +15,8 @@ static const struct {
 #undef GHND_ROUTE
 };
 
-static const char *const method_names[GHND_N_METHODS] = {"GET", "HEAD", "POST", "OPTIONS", "other"};
+static const char *const method_names[GHND_N_METHODS] = {"GET",    "HEAD",    "POST",
+                                                         "DELETE", "OPTIONS", "other"};
 
 enum ghnd_method ghnd_method_parse(const char *name) {
     int i = 0;
@@ -27,30 +29,41 @@ const char *ghnd_method_name(enum ghnd_method method) {
     return method_names[method];
 }
 
-/* Whether path matches the pattern; *ret_id as in ghnd_route_find. */
-static bool matches(const char *pattern, const char *path, const char **ret_id) {
-    size_t n = strlen(pattern);
-    *ret_id = NULL;
-    if (pattern[n - 1] != '*')
+/* Whether path matches the pattern; ret_id as in ghnd_route_find. */
+static bool matches(const char *pattern, const char *path, char *ret_id) {
+    static const char star[] = "{id}";
+    const char *at = strstr(pattern, star);
+    ret_id[0] = '\0';
+    if (!at)
         return strcmp(pattern, path) == 0;
-    if (strncmp(pattern, path, n - 1) != 0 || path[n - 1] == '\0' || strchr(path + n - 1, '/'))
+    size_t before = (size_t)(at - pattern);
+    if (strncmp(pattern, path, before) != 0)
         return false;
-    *ret_id = path + n - 1;
+    size_t n = strcspn(path + before, "/");
+    if (n == 0 || strcmp(path + before + n, at + strlen(star)) != 0)
+        return false;
+    (void)snprintf(ret_id, GHND_PATH_ID + 1, "%.*s", (int)n, path + before);
     return true;
 }
 
-enum ghnd_route ghnd_route_find(const char *path, const char **ret_id) {
-    for (int i = 0; i < GHND_ROUTE_NONE; i++)
-        if (matches(rows[i].path, path, ret_id))
-            return (enum ghnd_route)i;
-    *ret_id = NULL;
-    return GHND_ROUTE_NONE;
+enum ghnd_route ghnd_route_find(const char *path, enum ghnd_method method,
+                                char ret_id[GHND_PATH_ID + 1]) {
+    enum ghnd_route found = GHND_ROUTE_NONE;
+    char id[GHND_PATH_ID + 1];
+    ret_id[0] = '\0';
+    for (int i = 0; i < GHND_ROUTE_NONE; i++) {
+        if (!matches(rows[i].path, path, id))
+            continue;
+        memcpy(ret_id, id, sizeof(id));
+        found = (enum ghnd_route)i;
+        if (ghnd_route_allows(found, method))
+            break;
+    }
+    return found;
 }
 
 const char *ghnd_route_label(enum ghnd_route route) {
-    if (route == GHND_ROUTE_NONE)
-        return "none";
-    return route == GHND_ROUTE_MODEL ? "/models/{id}" : rows[route].path;
+    return route == GHND_ROUTE_NONE ? "none" : rows[route].path;
 }
 
 bool ghnd_route_allows(enum ghnd_route route, enum ghnd_method method) {
@@ -59,9 +72,19 @@ bool ghnd_route_allows(enum ghnd_route route, enum ghnd_method method) {
 }
 
 const char *ghnd_route_allow(enum ghnd_route route) {
-    if (route == GHND_ROUTE_NONE)
-        return "GET, HEAD, POST, OPTIONS";
-    return rows[route].method == GHND_GET ? "GET, HEAD, OPTIONS" : "POST, OPTIONS";
+    static const char *const texts[] = {"OPTIONS",
+                                        "GET, HEAD, OPTIONS",
+                                        "POST, OPTIONS",
+                                        "GET, HEAD, POST, OPTIONS",
+                                        "DELETE, OPTIONS",
+                                        "GET, HEAD, DELETE, OPTIONS",
+                                        "POST, DELETE, OPTIONS",
+                                        "GET, HEAD, POST, DELETE, OPTIONS"};
+    unsigned methods = 0;
+    for (int i = 0; i < GHND_ROUTE_NONE; i++)
+        if (route == GHND_ROUTE_NONE || strcmp(rows[i].path, rows[route].path) == 0)
+            methods |= rows[i].method == GHND_GET ? 1 : rows[i].method == GHND_POST ? 2 : 4;
+    return texts[methods];
 }
 
 ghnd_handler *ghnd_route_handler(enum ghnd_route route) {

@@ -23,6 +23,7 @@ enum ghnd_method {
     GHND_GET,
     GHND_HEAD,
     GHND_POST,
+    GHND_DELETE,
     GHND_OPTIONS,
     GHND_OTHER_METHOD,
     GHND_N_METHODS,
@@ -41,14 +42,18 @@ typedef void ghnd_handler(struct ghnd_request *request);
 enum ghnd_method ghnd_method_parse(const char *name);
 const char *ghnd_method_name(enum ghnd_method method);
 
-/* The route of a decoded path; *ret_id is the segment that the star stands for, within path, or
- * NULL. */
-enum ghnd_route ghnd_route_find(const char *path, const char **ret_id);
+enum { GHND_PATH_ID = 128 };
+
+/* The route of a decoded path that takes the method, or, if none does, one of that path. ret_id is
+ * the segment that {id} stands for, cut to GHND_PATH_ID bytes (no id is that long); empty without
+ * one. */
+enum ghnd_route ghnd_route_find(const char *path, enum ghnd_method method,
+                                char ret_id[GHND_PATH_ID + 1]);
 
 /* The path of a route as metrics and logs have it: "/models/{id}". */
 const char *ghnd_route_label(enum ghnd_route route);
 
-/* Whether the route takes the method, and the value of Allow. */
+/* Whether the route takes the method, and the value of Allow: what all routes of its path take. */
 bool ghnd_route_allows(enum ghnd_route route, enum ghnd_method method);
 const char *ghnd_route_allow(enum ghnd_route route);
 

@@ -26,6 +26,28 @@ void ghnd_stream_free(void *context) {
     free(stream);
 }
 
+bool ghnd_stream_admit(struct ghnd_stream *stream, const struct ghnd_model *model,
+                       struct ghnd_problem *problem) {
+    const struct ghnd_config *config = &stream->snapshot->config;
+    int64_t n = stream->graph->n_nodes;
+    int64_t bytes = ghn_predict_bytes(ghn_model_config(model->model), stream->graph);
+    if (bytes < 0 || bytes > config->max_prediction_bytes) {
+        ghnd_problem_set(problem, GHND_E_LIBRARY_TOO_LARGE, "",
+                         "the prediction would take %lld bytes; the limit is %lld",
+                         (long long)bytes, (long long)config->max_prediction_bytes);
+        return false;
+    }
+    bytes += 2 * n * n; /* the graph's distances */
+    int64_t before = atomic_fetch_add(stream->inflight_bytes, bytes);
+    stream->reserved = bytes;
+    if (before == 0 || before + bytes <= config->max_inflight_bytes)
+        return true; /* one alone is always let through */
+    ghnd_problem_set(problem, GHND_E_OVERLOADED, "",
+                     "the answers under way take %lld bytes of the %lld set aside for them",
+                     (long long)before, (long long)config->max_inflight_bytes);
+    return false;
+}
+
 ssize_t ghnd_stream_read(void *context, uint64_t position, char *buf, size_t n) {
     struct ghnd_stream *stream = context;
     const struct ghnd_config *config = &stream->snapshot->config;

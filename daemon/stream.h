@@ -2,6 +2,7 @@
 #ifndef GHND_STREAM_H
 #define GHND_STREAM_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -9,6 +10,7 @@
 #include "ghn/encode.h"
 #include "ghn/predict.h"
 #include "graph/graph.h"
+#include "problem.h"
 #include "snapshot.h"
 
 struct ghnd_stream {
@@ -24,6 +26,11 @@ struct ghnd_stream {
 /* A stream in its starting state; NULL if there is no memory. */
 struct ghnd_stream *ghnd_stream_new(struct ghnd_snapshot *snapshot,
                                     _Atomic int64_t *inflight_bytes);
+
+/* Reserves the memory that a prediction of stream->graph by that model will take, before any of it
+ * is allocated; false after setting problem. */
+bool ghnd_stream_admit(struct ghnd_stream *stream, const struct ghnd_model *model,
+                       struct ghnd_problem *problem);
 
 /* Frees a stream and gives back what it reserved; NULL is allowed. */
 void ghnd_stream_free(void *stream);

@@ -1,15 +1,18 @@
 /* ghn-worker: trains one job, in a process of its own, so that nothing it does can harm the daemon.
  *
- * ghn-worker --job DIR --data FOLDER. DIR holds request.json and, unless the parameters are to be
- * random, initial.safetensors (a prediction's blocks, or a state_dict). It prints one JSON object a
- * line: {"event": "progress", ...}, and at the end "done", "stopped" or "failed" with code, where
- * and detail. SIGTERM makes it save and stop. Standard input is a pipe from the daemon: when that
- * ends, the daemon is gone and so is the worker, at once; what it had saved is where the next one
- * goes on. A lock on DIR/lock keeps two workers from one folder.
+ * ghn-worker --job DIR --data FOLDER [--save-seconds S]. DIR holds request.json and, unless the
+ * parameters are to be random, initial.safetensors (a prediction's blocks, or a state_dict). It
+ * prints one JSON object a line: {"event": "progress", ...}, and at the end "done", "stopped" or
+ * "failed" with code, where and detail. SIGTERM makes it save and stop. Standard input is a pipe
+ * from the daemon: when that ends, the daemon is gone and so is the worker, at once; what it had
+ * saved is where the next one goes on. A lock on DIR/lock keeps two workers from one folder: one
+ * that does not get it ends without a word on standard output, as if it had died, and is started
+ * again.
  *
  * Threads: the main thread trains and prints; another one waits for the end of standard input. */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -54,9 +57,9 @@ static void print_line(json_t *object) {
     free(text);
 }
 
-static int print_failure(const struct ghn_err *err) {
+static int print_failure(const char *code, const struct ghn_err *err) {
     print_line(json_pack("{s:s, s:s, s:s, s:s}", "event", "failed", "code",
-                         ghn_status_code(err->status), "where", err->where, "detail",
+                         code ? code : ghn_status_code(err->status), "where", err->where, "detail",
                          err->message));
     return EXIT_FAILURE;
 }
@@ -90,7 +93,9 @@ static void report(void *context, const struct ghn_progress *progress) {
 
 struct job {
     const char *dir, *data;
+    double save_seconds;
     int lock;
+    const char *code; /* of a failure, where the library's own would mislead; or NULL */
     json_t *request;
     struct ghn_arch *arch;
     struct ghn_recipe recipe;
@@ -126,7 +131,14 @@ static enum ghn_status read_request(struct job *job, struct ghn_err *err) {
     if (!job->request)
         return ghn_fail(err, GHN_INVALID_FILE, path, "line %d: %s", why.line, why.text);
     struct ghn_graph *graph = NULL;
-    const struct ghn_request_options options = {.limits = NULL};
+    /* The daemon has held the network to its limits, which may be higher than the usual ones. */
+    const struct ghn_limits limits = {.max_nodes = INT_MAX / 4,
+                                      .max_graph_nodes = 1 << 16,
+                                      .max_edges = INT_MAX / 4,
+                                      .max_params = INT64_C(1) << 40,
+                                      .max_flops = INT64_MAX / 4,
+                                      .max_activation = INT64_C(1) << 40};
+    const struct ghn_request_options options = {.limits = &limits};
     enum ghn_status status = ghn_graph_from_request(json_object_get(job->request, "network"),
                                                     &options, &graph, &job->arch, err);
     ghn_graph_free(graph);
@@ -167,15 +179,22 @@ static enum ghn_status read_initial(struct job *job, struct ghn_err *err) {
 
 static enum ghn_status prepare(struct job *job, struct ghn_err *err) {
     char path[4096];
-    enum ghn_status status = take_lock(job, err);
-    if (status == GHN_OK)
-        status = read_request(job, err);
-    if (status == GHN_OK)
+    job->code = "damaged_job";
+    enum ghn_status status = read_request(job, err);
+    if (status == GHN_OK) {
+        job->code = "unknown_dataset";
         status = ghn_dataset_open(job->data, &job->dataset, err);
-    if (status == GHN_OK)
+    }
+    if (status == GHN_OK) {
+        job->code = NULL;
         status = ghn_params_new(job->arch, &job->params, err);
-    if (status == GHN_OK)
+    }
+    if (status == GHN_OK) {
+        job->code = "damaged_job";
         status = read_initial(job, err);
+    }
+    if (status == GHN_NO_MEMORY || status == GHN_OK)
+        job->code = NULL;
     path_of(job, "history.jsonl", path, sizeof(path));
     job->history.file = fopen(path, "ae");
     return status;
@@ -192,14 +211,17 @@ static void clean_up(struct job *job) {
 
 static int run(struct job *job) {
     struct ghn_err err = GHN_ERR_INIT;
-    const char *interval = getenv("GHN_SAVE_SECONDS");
     const struct ghn_finetune_options options = {.dir = job->dir,
-                                                 .save_seconds =
-                                                     interval ? strtod(interval, NULL) : 0,
+                                                 .save_seconds = job->save_seconds,
                                                  .stop = &stop,
                                                  .report = report,
                                                  .context = &job->history};
-    enum ghn_status status = prepare(job, &err);
+    enum ghn_status status = take_lock(job, &err);
+    if (status != GHN_OK) {
+        (void)fprintf(stderr, "ghn-worker: %s: %s\n", err.where, err.message);
+        return EXIT_FAILURE;
+    }
+    status = prepare(job, &err);
     if (status == GHN_OK)
         status = ghn_finetune(job->arch, job->dataset, &job->recipe, &options, job->params, &err);
     clean_up(job);
@@ -209,7 +231,7 @@ static int run(struct job *job) {
     }
     err.status = status;
     if (status != GHN_OK)
-        return print_failure(&err);
+        return print_failure(job->code, &err);
     print_line(json_pack("{s:s}", "event", "done"));
     return EXIT_SUCCESS;
 }
@@ -221,15 +243,19 @@ int main(int argc, char **argv) {
             job.dir = argv[i + 1];
         else if (strcmp(argv[i], "--data") == 0)
             job.data = argv[i + 1];
+        else if (strcmp(argv[i], "--save-seconds") == 0)
+            job.save_seconds = strtod(argv[i + 1], NULL);
     }
     if (!job.dir || !job.data) {
-        (void)fprintf(stderr, "usage: ghn-worker --job DIR --data FOLDER\n"
+        (void)fprintf(stderr, "usage: ghn-worker --job DIR --data FOLDER [--save-seconds S]\n"
                               "Trains one job of ghnd, which starts it; see ghnd --help.\n");
         return 2;
     }
     const struct sigaction action = {.sa_handler = on_terminate};
     (void)sigaction(SIGTERM, &action, NULL);
     (void)signal(SIGINT, SIG_IGN);
+    errno = 0;
+    (void)nice(10); /* predictions come first; where it is not allowed, training goes on without */
     pthread_t watcher;
     if (pthread_create(&watcher, NULL, watch_parent, NULL) != 0)
         return EXIT_FAILURE;

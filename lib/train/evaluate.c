@@ -16,8 +16,8 @@ struct ghn__evaluator {
     float *logits; /* (batch, classes) */
 };
 
-enum ghn_status ghn__check_fits(const struct ghn_arch *arch, const struct ghn_dataset *dataset,
-                                struct ghn_err *err) {
+enum ghn_status ghn_finetune_fits(const struct ghn_arch *arch, const struct ghn_dataset *dataset,
+                                  struct ghn_err *err) {
     const struct ghn_shape *input = &arch->nodes[0].shape,
                            *output = &arch->nodes[arch->output].shape;
     char text[GHN_SHAPE_TEXT];
@@ -52,7 +52,7 @@ enum ghn_status ghn__evaluator_new(const struct ghn__evaluation_plan *plan,
     if (plan->batch < 1)
         return ghn_fail(err, GHN_OUT_OF_RANGE, "batch", "%d images at a time; expected at least 1",
                         plan->batch);
-    enum ghn_status status = ghn__check_fits(plan->arch, plan->dataset, err);
+    enum ghn_status status = ghn_finetune_fits(plan->arch, plan->dataset, err);
     if (status != GHN_OK)
         return status;
     if (plan->dataset->n[plan->split] == 0)

@@ -17,11 +17,6 @@ struct ghn__evaluation_plan {
 
 struct ghn__evaluator;
 
-/* Whether a data set's images fit the network's input (C, H, W), and its classes the output
- * (classes): GHN_SHAPE_MISMATCH, saying both. */
-enum ghn_status ghn__check_fits(const struct ghn_arch *arch, const struct ghn_dataset *dataset,
-                                struct ghn_err *err) GHN_MUST_CHECK;
-
 /* Errors as ghn_evaluate's. The caller frees with ghn__evaluator_free. */
 enum ghn_status ghn__evaluator_new(const struct ghn__evaluation_plan *plan,
                                    struct ghn__evaluator **ret, struct ghn_err *err) GHN_MUST_CHECK;

@@ -140,7 +140,7 @@ static enum ghn_status allocate(struct training *t, struct ghn_err *err) {
 }
 
 static enum ghn_status set_up(struct training *t, struct ghn_err *err) {
-    enum ghn_status status = ghn__check_fits(t->arch, t->dataset, err);
+    enum ghn_status status = ghn_finetune_fits(t->arch, t->dataset, err);
     if (status == GHN_OK)
         status = open_loader(t, err);
     if (status == GHN_OK)

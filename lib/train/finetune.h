@@ -70,6 +70,12 @@ enum ghn_status ghn_params_from_prediction(struct ghn_params *params,
 enum ghn_status ghn_orthogonalise(struct ghn_params *params, int from, double noise, uint64_t seed,
                                   struct ghn_err *err) GHN_MUST_CHECK;
 
+/* Whether a network can be trained on a data set (which may only be described): its input can take
+ * the images, and its output, [classes], has as many as there are. GHN_SHAPE_MISMATCH, saying both.
+ */
+enum ghn_status ghn_finetune_fits(const struct ghn_arch *arch, const struct ghn_dataset *dataset,
+                                  struct ghn_err *err) GHN_MUST_CHECK;
+
 /* The steps that a recipe comes to for a data set of so many training images (n_shots counted
  * already): its own, or epochs of full batches, rounded up; and the images of a batch. */
 int64_t ghn_finetune_steps(const struct ghn_recipe *recipe, int64_t images, int *ret_batch);

@@ -13,10 +13,10 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static void check_target(const char *text) {
-    const char *id = NULL;
-    enum ghnd_route route = ghnd_route_find(text, &id);
+    char id[GHND_PATH_ID + 1];
+    enum ghnd_route route = ghnd_route_find(text, GHND_GET, id);
     assert(route <= GHND_ROUTE_NONE);
-    assert((id != NULL) == (route == GHND_ROUTE_MODEL));
+    assert((id[0] != '\0') == (strstr(ghnd_route_label(route), "{id}") != NULL));
     if (ghnd_guard_target(text))
         assert(!strchr(text, ' ') && !strstr(text, "%00"));
 }

@@ -70,7 +70,8 @@ def at_pointer(document, pointer):
 class Schemas(unittest.TestCase):
     def names(self):
         names = sorted(os.listdir(SCHEMAS))
-        self.assertEqual(["arch", "genotype", "graph", "models", "predict-request", "problem", "report"],
+        self.assertEqual(["arch", "datasets", "finetune-request", "genotype", "graph", "job", "jobs", "models",
+                          "predict-request", "problem", "report"],
                          [n[:-len(".schema.json")] for n in names])
         return names
 
@@ -151,6 +152,13 @@ class SourceLists(unittest.TestCase):
                 with self.subTest(name, attr=attr_name):
                     self.check_attr(attr, attrs["properties"][attr_name], attr_name in required)
 
+    def test_fields_of_a_recipe(self):
+        fields = {name for _, name in rows("lib/train/recipe.c", r'    (FIELD|PICK)\("?(\w+)')}
+        self.assertGreater(len(fields), 20)
+        schema = load(SCHEMAS, "finetune-request.schema.json")["properties"]
+        network = {"arch", "genotype", "net", "input", "num_classes", "model", "dataset", "parameters"}
+        self.assertEqual(fields | network, set(schema))
+
     def test_cell_operations_and_primitives(self):
         genotype, graph = load(SCHEMAS, "genotype.schema.json"), load(SCHEMAS, "graph.schema.json")
         branch = genotype["$defs"]["branch"]["prefixItems"]
@@ -219,7 +227,7 @@ class OpenApi(unittest.TestCase):
                     request.validate(load(path))
 
     def test_routes_are_those_of_the_daemon(self):
-        routes = {(method.lower(), path.replace("*", "{id}")) for method, path in
+        routes = {(method.lower(), path) for method, path in
                   rows("daemon/routes.def", r'GHND_ROUTE\(\w+, (\w+), "([^"]+)"')}
         self.assertTrue(routes)
         self.assertEqual(routes, {(method, path) for path, method, _ in self.operations()})
@@ -232,7 +240,7 @@ class OpenApi(unittest.TestCase):
         seen = set()
         for path, method, operation in self.operations():
             for status, response in operation["responses"].items():
-                if status == "200":
+                if status.startswith("2"):
                     continue
                 with self.subTest(path, method=method, status=status):
                     schema = self.resolve(response)["content"]["application/problem+json"]["schema"]
@@ -262,10 +270,10 @@ class Examples(unittest.TestCase):
         self.assertGreater(len(examples(".request.json")), 8)
         known = set()
         for path in examples(".request.json"):
-            answers = [answer_of(path, kind) for kind in ("report", "problem") if os.path.exists(answer_of(path, kind))]
+            answers = [answer_of(path, kind) for kind in ("report", "problem", "job") if os.path.exists(answer_of(path, kind))]
             self.assertEqual(1, len(answers), path)
             known |= {path, *answers}
-        known.add(os.path.join(EXAMPLES, "models.json"))
+        known |= {os.path.join(EXAMPLES, name) for name in ("models.json", "jobs.json", "datasets.json")}
         self.assertEqual(known, set(examples("")))
 
     def test_good_requests_and_their_reports(self):
@@ -298,6 +306,12 @@ class Examples(unittest.TestCase):
                 problem.validate(answer)
                 self.assertEqual(codes[answer["code"]], answer["status"])
                 self.assertEqual(f"urn:ghnd:error:{answer['code']}", answer["type"])
+
+    def test_jobs(self):
+        validator("finetune-request").validate(load(EXAMPLES, "finetune.request.json"))
+        validator("job").validate(load(EXAMPLES, "finetune.job.json"))
+        validator("jobs").validate(load(EXAMPLES, "jobs.json"))
+        validator("datasets").validate(load(EXAMPLES, "datasets.json"))
 
     def test_models(self):
         validator("models").validate(load(EXAMPLES, "models.json"))

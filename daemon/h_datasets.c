@@ -1,0 +1,51 @@
+/* GET /datasets: what there is to train on. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dataset_name.h"
+#include "request.h"
+
+static json_t *size_json(int size) {
+    return size > 0 ? json_integer(size) : json_null();
+}
+
+static json_t *dataset_json(const char *name, const struct ghn_dataset *dataset) {
+    return json_pack("{s:s, s:s, s:i, s:i, s:o, s:o, s:I, s:I}", "name", name, "kind",
+                     ghn_dataset_kind_name(dataset->kind), "classes", dataset->n_classes,
+                     "channels", dataset->channels, "height", size_json(dataset->height), "width",
+                     size_json(dataset->width), "train_images",
+                     (json_int_t)dataset->n[GHN_SPLIT_TRAIN], "test_images",
+                     (json_int_t)dataset->n[GHN_SPLIT_TEST]);
+}
+
+/* Adds the data set of that name; what is none is left out. */
+static void add(json_t *list, const char *data_dir, const char *name) {
+    struct ghn_err err = GHN_ERR_INIT;
+    struct ghn_dataset *dataset = NULL;
+    if (ghnd_dataset_describe(data_dir, name, &dataset, &err) != GHN_OK)
+        return;
+    (void)json_array_append_new(list, dataset_json(name, dataset));
+    ghn_dataset_free(dataset);
+}
+
+static int keep(const struct dirent *entry) {
+    return ghnd_dataset_name_is_sound(entry->d_name) && strcmp(entry->d_name, "shapes") != 0;
+}
+
+void ghnd_h_datasets(struct ghnd_request *request) {
+    const char *data_dir = request->snapshot->config.data_dir;
+    struct dirent **entries = NULL;
+    json_t *list = json_array();
+    int n = scandir(data_dir, &entries, keep, alphasort);
+    for (int i = 0; i < n; i++) {
+        if (list)
+            add(list, data_dir, entries[i]->d_name);
+        free(entries[i]);
+    }
+    free(entries);
+    if (list)
+        add(list, data_dir, "shapes");
+    ghnd_reply_json(request, json_pack("{s:o}", "datasets", list));
+}

@@ -1,0 +1,172 @@
+/* Its standard input is a pipe that nothing is written to: when the daemon is gone, however that
+ * came about, the pipe ends, and with it the worker. Standard output carries its events, a JSON
+ * object a line; standard error is ours. */
+#include "job_worker.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/utf8.h"
+#include "clock.h"
+
+static void on_closed(uv_handle_t *handle) {
+    struct ghnd_worker *worker = handle->data;
+    if (--worker->handles > 0)
+        return;
+    worker->running = false;
+    worker->on_end(worker);
+}
+
+static void close_handle(uv_handle_t *handle) {
+    if (!uv_is_closing(handle))
+        uv_close(handle, on_closed);
+}
+
+/* --- What it says --- */
+
+static void copy_string(const json_t *object, const char *key, char *to, size_t n) {
+    const char *text = json_string_value(json_object_get(object, key));
+    (void)snprintf(to, n, "%s", text ? text : "");
+    ghn_utf8_sanitise(to);
+}
+
+static void hear(struct ghnd_worker *worker, const char *line) {
+    json_t *object = json_loads(line, 0, NULL);
+    const char *event = json_string_value(json_object_get(object, "event"));
+    if (!event) {
+        json_decref(object);
+        return; /* not ours, or cut by its death */
+    }
+    if (strcmp(event, "progress") == 0) {
+        (void)json_object_del(object, "event");
+        worker->on_progress(worker, line, object);
+    } else if (strcmp(event, "done") == 0) {
+        worker->outcome = GHND_DONE;
+    } else if (strcmp(event, "stopped") == 0) {
+        worker->outcome = GHND_STOPPED;
+    } else if (strcmp(event, "failed") == 0) {
+        worker->outcome = GHND_FAILED_TO;
+        copy_string(object, "code", worker->code, sizeof(worker->code));
+        copy_string(object, "where", worker->why.where, sizeof(worker->why.where));
+        copy_string(object, "detail", worker->why.message, sizeof(worker->why.message));
+    }
+    json_decref(object);
+}
+
+static void hear_all(struct ghnd_worker *worker) {
+    char *from = worker->line, *end;
+    worker->line[worker->n] = '\0';
+    while ((end = memchr(from, '\n', worker->n - (size_t)(from - worker->line)))) {
+        *end = '\0';
+        hear(worker, from);
+        from = end + 1;
+    }
+    worker->n -= (size_t)(from - worker->line);
+    memmove(worker->line, from, worker->n);
+    if (worker->n == GHND_WORKER_LINE - 1)
+        worker->n = 0; /* no line of ours is that long */
+}
+
+static void on_room(uv_handle_t *handle, size_t wanted, uv_buf_t *buf) {
+    (void)wanted;
+    struct ghnd_worker *worker = handle->data;
+    *buf = uv_buf_init(worker->line + worker->n, GHND_WORKER_LINE - 1 - (unsigned)worker->n);
+}
+
+static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
+    (void)buf;
+    struct ghnd_worker *worker = stream->data;
+    if (n < 0) {
+        close_handle((uv_handle_t *)stream);
+        return;
+    }
+    worker->n += (size_t)n;
+    hear_all(worker);
+}
+
+/* --- Start and end --- */
+
+static void on_gone(uv_process_t *process, int64_t status, int signal) {
+    struct ghnd_worker *worker = process->data;
+    if (worker->outcome == GHND_DIED && signal)
+        (void)snprintf(worker->why.message, sizeof(worker->why.message),
+                       "the worker was ended by signal %d (%s)", signal, strsignal(signal));
+    else if (worker->outcome == GHND_DIED)
+        (void)snprintf(worker->why.message, sizeof(worker->why.message),
+                       "the worker ended with status %d and no word", (int)status);
+    close_handle((uv_handle_t *)process);
+    close_handle((uv_handle_t *)&worker->input);
+}
+
+static int spawn(struct ghnd_worker *worker, uv_loop_t *loop,
+                 const struct ghnd_worker_command *command) {
+    char save[32];
+    (void)snprintf(save, sizeof(save), "%.3f", (double)command->save_ms / 1000);
+    char *arguments[] = {(char *)(uintptr_t)command->program,
+                         "--job",
+                         (char *)(uintptr_t)command->job_dir,
+                         "--data",
+                         (char *)(uintptr_t)command->data,
+                         "--save-seconds",
+                         save,
+                         NULL};
+    uv_stdio_container_t stdio[3] = {
+        {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE, .data.stream = (uv_stream_t *)&worker->input},
+        {.flags = UV_CREATE_PIPE | UV_WRITABLE_PIPE, .data.stream = (uv_stream_t *)&worker->output},
+        {.flags = UV_INHERIT_FD, .data.fd = 2}};
+    const uv_process_options_t options = {.exit_cb = on_gone,
+                                          .file = command->program,
+                                          .args = arguments,
+                                          .stdio = stdio,
+                                          .stdio_count = 3};
+    return uv_spawn(loop, &worker->process, &options);
+}
+
+void ghnd_worker_start(struct ghnd_worker *worker, uv_loop_t *loop,
+                       const struct ghnd_worker_command *command) {
+    worker->running = true;
+    worker->outcome = GHND_DIED;
+    worker->code[0] = '\0';
+    worker->why = (struct ghn_err)GHN_ERR_INIT;
+    worker->kill_ms = 0;
+    worker->n = 0;
+    worker->handles = 3;
+    (void)uv_pipe_init(loop, &worker->input, 0);
+    (void)uv_pipe_init(loop, &worker->output, 0);
+    worker->process.data = worker->input.data = worker->output.data = worker;
+    int error = spawn(worker, loop, command);
+    worker->process.data = worker;
+    if (error == 0)
+        error = uv_read_start((uv_stream_t *)&worker->output, on_room, on_read);
+    else
+        close_handle((uv_handle_t *)&worker->output);
+    if (error == 0)
+        return;
+    (void)snprintf(worker->why.message, sizeof(worker->why.message),
+                   "the worker %s could not be started: %s", command->program, uv_strerror(error));
+    if (uv_is_active((uv_handle_t *)&worker->process)) {
+        (void)uv_process_kill(&worker->process, SIGKILL);
+        close_handle((uv_handle_t *)&worker->output);
+        return;
+    }
+    close_handle((uv_handle_t *)&worker->process);
+    close_handle((uv_handle_t *)&worker->input);
+}
+
+void ghnd_worker_stop(struct ghnd_worker *worker, int64_t grace_ms) {
+    int64_t due = ghnd_now_ms() + grace_ms;
+    if (!worker->running)
+        return;
+    if (worker->kill_ms == 0 && uv_is_active((uv_handle_t *)&worker->process))
+        (void)uv_process_kill(&worker->process, SIGTERM);
+    if (worker->kill_ms == 0 || due < worker->kill_ms)
+        worker->kill_ms = due;
+}
+
+void ghnd_worker_tick(struct ghnd_worker *worker, int64_t now_ms) {
+    if (worker->running && worker->kill_ms && now_ms >= worker->kill_ms &&
+        uv_is_active((uv_handle_t *)&worker->process))
+        (void)uv_process_kill(&worker->process, SIGKILL);
+}

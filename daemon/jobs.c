@@ -1,0 +1,469 @@
+/* Threads: what jobs.h lists under "Main thread", and every callback here, is the main thread's.
+ * Lock rule: `lock` guards `live`, which handlers read; the ledger and the events have locks of
+ * their own, and none is taken while another is held. */
+#include "jobs.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "dataset_name.h"
+#include "job_files.h"
+#include "job_worker.h"
+
+enum {
+    TICK_MS = 100,
+    CLEANING_MS = 60000,
+    NOTE_MS = 2000, /* between two notes of a job's progress in the ledger, each of them an
+                       fsync */
+    CANCEL_GRACE_MS = 1000,
+    RETRY_MS = 500, /* between a worker's death and the next one */
+    MAX_ATTEMPTS = 3,
+    MAX_REMOVED = 50, /* at a time, so that the main thread is not held up */
+};
+
+/* A place for a worker. */
+struct slot {
+    struct ghnd_worker worker;
+    bool taken;
+    bool cancelled;
+    int64_t noted_ms; /* when its progress was last written into the ledger */
+    int64_t retry_ms; /* its worker died: until then the job is not taken up again */
+    char *live;       /* its latest line, from malloc; NULL: none */
+    double speed;     /* images a second */
+};
+
+struct ghnd_jobs {
+    struct ghnd_app *app;
+    struct ghnd_ledger *ledger; /* NULL: `reason` says why */
+    char reason[GHN_ERR_MESSAGE + GHN_ERR_WHERE + 2];
+    int lock_fd; /* of the folder: one daemon alone works on it */
+    char dir[GHND_PATH], program[GHND_PATH];
+    struct ghnd_events events;
+    pthread_mutex_t lock;
+    uv_loop_t *loop; /* NULL until started */
+    uv_async_t wake;
+    uv_timer_t timer;
+    int64_t cleaned_ms;
+    bool stopping;
+    _Atomic uint64_t restarts;
+    int n_slots;
+    struct slot *slots;
+};
+
+/* --- Opening --- */
+
+static enum ghn_status failed(const char *what, struct ghn_err *err) {
+    return ghn_fail(err, GHN_IO, "state-dir", "%s: %s", what, strerror(errno));
+}
+
+/* Takes the folder for this daemon. A second one would start workers on the same jobs. */
+static enum ghn_status take_folder(struct ghnd_jobs *jobs, struct ghn_err *err) {
+    char path[GHND_PATH + 8];
+    (void)mkdir(jobs->app->snapshot->config.state_dir, 0750);
+    if (mkdir(jobs->dir, 0700) != 0 && errno != EEXIST)
+        return failed("the folder of jobs cannot be made", err);
+    (void)snprintf(path, sizeof(path), "%s/lock", jobs->dir);
+    jobs->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (jobs->lock_fd < 0)
+        return failed("the folder of jobs cannot be written", err);
+    if (flock(jobs->lock_fd, LOCK_EX | LOCK_NB) != 0)
+        return ghn_fail(err, GHN_IO, "state-dir", "another ghnd works on the jobs in this folder");
+    return GHN_OK;
+}
+
+/* Removes what a daemon left that ended between making a job's folder and entering the job. */
+static void remove_orphans(struct ghnd_jobs *jobs) {
+    DIR *folder = opendir(jobs->dir);
+    if (!folder)
+        return;
+    for (struct dirent *entry; (entry = readdir(folder));) {
+        struct ghnd_job_row row;
+        struct ghn_err err = GHN_ERR_INIT;
+        bool found = true;
+        if (ghnd_job_id_is_sound(entry->d_name) &&
+            ghnd_ledger_get(jobs->ledger, entry->d_name, &found, &row, &err) == GHN_OK && !found)
+            ghnd_job_folder_remove(jobs->dir, entry->d_name);
+    }
+    (void)closedir(folder);
+}
+
+static void find_program(struct ghnd_jobs *jobs) {
+    const char *given = jobs->app->snapshot->config.worker;
+    char self[GHND_PATH - 128];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    self[n > 0 ? n : 0] = '\0';
+    char *slash = strrchr(self, '/');
+    if (slash)
+        *slash = '\0';
+    (void)snprintf(jobs->program, sizeof(jobs->program), "%s/ghn-worker", self);
+    if (given)
+        (void)snprintf(jobs->program, sizeof(jobs->program), "%s", given);
+    else if (access(jobs->program, X_OK) != 0)
+        (void)snprintf(jobs->program, sizeof(jobs->program), "%s/../libexec/ghnd/ghn-worker", self);
+}
+
+enum ghn_status ghnd_jobs_new(struct ghnd_app *app, struct ghnd_jobs **ret, struct ghn_err *err) {
+    const struct ghnd_config *config = &app->snapshot->config;
+    struct ghnd_jobs *jobs = calloc(1, sizeof(*jobs));
+    struct slot *slots = calloc((size_t)config->workers + 1, sizeof(*slots));
+    if (!jobs || !slots) {
+        free(jobs);
+        free(slots);
+        return ghn_fail_memory(err);
+    }
+    jobs->app = app;
+    jobs->slots = slots;
+    jobs->n_slots = (int)config->workers;
+    jobs->lock_fd = -1;
+    pthread_mutex_init(&jobs->lock, NULL);
+    ghnd_events_init(&jobs->events, (int)config->max_event_streams, &app->suspended);
+    (void)snprintf(jobs->dir, sizeof(jobs->dir), "%s/jobs", config->state_dir);
+    find_program(jobs);
+    char path[GHND_PATH + 16];
+    struct ghn_err why = GHN_ERR_INIT;
+    (void)snprintf(path, sizeof(path), "%s/jobs.sqlite", config->state_dir);
+    enum ghn_status status = take_folder(jobs, &why);
+    if (status == GHN_OK)
+        status = ghnd_ledger_open(path, &jobs->ledger, &why);
+    if (status == GHN_OK)
+        remove_orphans(jobs);
+    else
+        (void)snprintf(jobs->reason, sizeof(jobs->reason), "%s: %s", why.where, why.message);
+    *ret = jobs;
+    return GHN_OK;
+}
+
+void ghnd_jobs_free(struct ghnd_jobs *jobs) {
+    if (!jobs)
+        return;
+    for (int i = 0; i < jobs->n_slots; i++)
+        free(jobs->slots[i].live);
+    free(jobs->slots);
+    ghnd_ledger_close(jobs->ledger);
+    if (jobs->lock_fd >= 0)
+        close(jobs->lock_fd);
+    ghnd_events_done(&jobs->events);
+    pthread_mutex_destroy(&jobs->lock);
+    free(jobs);
+}
+
+/* --- For handlers --- */
+
+struct ghnd_ledger *ghnd_jobs_ledger(const struct ghnd_jobs *jobs, const char **ret_reason) {
+    if (!jobs->ledger)
+        *ret_reason = jobs->reason;
+    return jobs->ledger;
+}
+
+const char *ghnd_jobs_dir(const struct ghnd_jobs *jobs) {
+    return jobs->dir;
+}
+
+struct ghnd_events *ghnd_jobs_events(struct ghnd_jobs *jobs) {
+    return &jobs->events;
+}
+
+void ghnd_jobs_wake(struct ghnd_jobs *jobs) {
+    (void)uv_async_send(&jobs->wake);
+}
+
+json_t *ghnd_jobs_point(struct ghnd_jobs *jobs, const char *id) {
+    char *line = NULL;
+    pthread_mutex_lock(&jobs->lock);
+    for (int i = 0; i < jobs->n_slots; i++)
+        if (jobs->slots[i].live && strcmp(jobs->slots[i].worker.id, id) == 0)
+            line = strdup(jobs->slots[i].live);
+    pthread_mutex_unlock(&jobs->lock);
+    json_t *point = line ? json_loads(line, 0, NULL) : NULL;
+    free(line);
+    if (point)
+        (void)json_object_del(point, "event");
+    return point;
+}
+
+double ghnd_jobs_speed(struct ghnd_jobs *jobs) {
+    double speed = 0;
+    pthread_mutex_lock(&jobs->lock);
+    for (int i = 0; i < jobs->n_slots; i++)
+        speed += jobs->slots[i].speed;
+    pthread_mutex_unlock(&jobs->lock);
+    return speed;
+}
+
+uint64_t ghnd_jobs_restarts(const struct ghnd_jobs *jobs) {
+    return atomic_load(&jobs->restarts);
+}
+
+void ghnd_jobs_publish(struct ghnd_jobs *jobs, const char *id) {
+    struct ghn_err err = GHN_ERR_INIT;
+    struct ghnd_job_row row;
+    bool found = false;
+    if (!ghnd_events_wanted(&jobs->events, id) ||
+        ghnd_ledger_get(jobs->ledger, id, &found, &row, &err) != GHN_OK || !found)
+        return;
+    json_t *point = ghnd_jobs_point(jobs, id);
+    char *text = ghnd_job_event(&row, point);
+    if (text)
+        ghnd_events_publish(&jobs->events, id, text, row.state > GHND_JOB_RUNNING);
+    free(text);
+    json_decref(point);
+}
+
+/* --- Log --- */
+
+static void log_job(const struct ghnd_jobs *jobs, enum ghnd_level level, const char *message,
+                    const char *id, const char *detail) {
+    struct ghnd_line line;
+    ghnd_line_begin(&line, &jobs->app->log, level, message);
+    ghnd_line_text(&line, "job", id);
+    ghnd_line_text(&line, "detail", detail);
+    ghnd_line_end(&line);
+}
+
+/* A ledger that fails is told of; the job stays as the ledger has it. */
+static void log_ledger(const struct ghnd_jobs *jobs, const char *id, const struct ghn_err *err) {
+    log_job(jobs, GHND_ERROR_LEVEL, "the ledger of jobs failed", id, err->message);
+}
+
+/* --- From the ledger to workers --- */
+
+/* What a worker's program says of itself is new with every worker. */
+static void set_live(struct ghnd_jobs *jobs, struct slot *slot, const char *line, double speed) {
+    char *copy = line ? strdup(line) : NULL;
+    pthread_mutex_lock(&jobs->lock);
+    free(slot->live);
+    slot->live = copy;
+    slot->speed = speed;
+    pthread_mutex_unlock(&jobs->lock);
+}
+
+static void start(struct ghnd_jobs *jobs, struct slot *slot, const struct ghnd_job_row *row) {
+    char folder[GHND_PATH], data[GHND_PATH];
+    ghnd_job_path(jobs->dir, row->id, NULL, folder);
+    ghnd_dataset_path(jobs->app->snapshot->config.data_dir, row->dataset, data, sizeof(data));
+    const struct ghnd_worker_command command = {.program = jobs->program,
+                                                .job_dir = folder,
+                                                .data = data,
+                                                .save_ms =
+                                                    jobs->app->snapshot->config.save_interval};
+    slot->taken = true;
+    slot->cancelled = false;
+    slot->noted_ms = slot->retry_ms = 0;
+    pthread_mutex_lock(&jobs->lock);
+    memcpy(slot->worker.id, row->id, sizeof(slot->worker.id));
+    pthread_mutex_unlock(&jobs->lock);
+    log_job(jobs, GHND_INFO, "job started", row->id,
+            row->state == GHND_JOB_RUNNING ? "goes on" : NULL);
+    ghnd_worker_start(&slot->worker, jobs->loop, &command);
+    ghnd_jobs_publish(jobs, row->id);
+}
+
+/* The next job that no slot has; false if there is none. */
+static bool find_next(struct ghnd_jobs *jobs, struct ghnd_job_row *row) {
+    const char *taken[64];
+    int n = 0;
+    bool found = false, moved = false;
+    struct ghn_err err = GHN_ERR_INIT;
+    for (int i = 0; i < jobs->n_slots; i++)
+        if (jobs->slots[i].taken)
+            taken[n++] = jobs->slots[i].worker.id;
+    enum ghn_status status = ghnd_ledger_next(jobs->ledger, taken, n, &found, row, &err);
+    if (status == GHN_OK && found)
+        status =
+            ghnd_ledger_move(jobs->ledger, row->id, GHND_JOB_RUNNING, NULL, NULL, &moved, &err);
+    if (status != GHN_OK)
+        log_ledger(jobs, found ? row->id : "", &err);
+    return moved;
+}
+
+static void start_workers(struct ghnd_jobs *jobs) {
+    struct ghnd_job_row row;
+    for (int i = 0; i < jobs->n_slots && !jobs->stopping; i++) {
+        struct slot *slot = &jobs->slots[i];
+        if (slot->taken)
+            continue;
+        if (!find_next(jobs, &row))
+            break;
+        start(jobs, slot, &row);
+    }
+}
+
+/* Stops workers whose jobs the ledger no longer has as running. */
+static void stop_cancelled(struct ghnd_jobs *jobs) {
+    for (int i = 0; i < jobs->n_slots; i++) {
+        struct slot *slot = &jobs->slots[i];
+        struct ghn_err err = GHN_ERR_INIT;
+        struct ghnd_job_row row;
+        bool found = false;
+        if (!slot->worker.running || slot->cancelled)
+            continue;
+        if (ghnd_ledger_get(jobs->ledger, slot->worker.id, &found, &row, &err) != GHN_OK)
+            log_ledger(jobs, slot->worker.id, &err);
+        else if (!found || row.state != GHND_JOB_RUNNING) {
+            slot->cancelled = true;
+            ghnd_worker_stop(&slot->worker, CANCEL_GRACE_MS);
+        }
+    }
+}
+
+static void on_wake(uv_async_t *handle) {
+    struct ghnd_jobs *jobs = handle->data;
+    stop_cancelled(jobs);
+    start_workers(jobs);
+}
+
+/* --- From workers to the ledger --- */
+
+static void on_progress(struct ghnd_worker *worker, const char *line, const json_t *point) {
+    struct ghnd_jobs *jobs = worker->context;
+    struct slot *slot = (struct slot *)worker; /* its first member */
+    struct ghn_err err = GHN_ERR_INIT;
+    int64_t now = ghnd_now_ms(), step = json_integer_value(json_object_get(point, "step")),
+            steps = json_integer_value(json_object_get(point, "steps"));
+    set_live(jobs, slot, line, json_number_value(json_object_get(point, "images_per_second")));
+    if (now - slot->noted_ms >= NOTE_MS) {
+        slot->noted_ms = now;
+        if (ghnd_ledger_progress(jobs->ledger, worker->id, step, steps, &err) != GHN_OK)
+            log_ledger(jobs, worker->id, &err);
+    }
+    if (slot->cancelled || !ghnd_events_wanted(&jobs->events, worker->id))
+        return;
+    char *text = ghnd_point_event(point);
+    if (text)
+        ghnd_events_publish(&jobs->events, worker->id, text, false);
+    free(text);
+}
+
+/* Ends a job in the ledger; nothing happens if it was cancelled meanwhile. */
+static void finish(struct ghnd_jobs *jobs, const struct ghnd_worker *worker,
+                   enum ghnd_job_state state, const char *code) {
+    struct ghn_err err = GHN_ERR_INIT;
+    bool moved = false, failure = state == GHND_JOB_FAILED;
+    if (ghnd_ledger_move(jobs->ledger, worker->id, state, code, failure ? &worker->why : NULL,
+                         &moved, &err) != GHN_OK) {
+        log_ledger(jobs, worker->id, &err);
+        return;
+    }
+    if (moved)
+        log_job(jobs, failure ? GHND_WARNING : GHND_INFO, failure ? "job failed" : "job succeeded",
+                worker->id, worker->why.message);
+    ghnd_job_folder_trim(jobs->dir, worker->id);
+}
+
+static void on_death(struct ghnd_jobs *jobs, struct slot *slot) {
+    const struct ghnd_worker *worker = &slot->worker;
+    struct ghn_err err = GHN_ERR_INIT;
+    int attempts = 0;
+    log_job(jobs, GHND_WARNING, "worker died", worker->id, worker->why.message);
+    if (ghnd_ledger_died(jobs->ledger, worker->id, &attempts, &err) != GHN_OK)
+        log_ledger(jobs, worker->id, &err);
+    if (attempts >= MAX_ATTEMPTS) {
+        finish(jobs, worker, GHND_JOB_FAILED, "worker_died");
+        return;
+    }
+    atomic_fetch_add(&jobs->restarts, 1);
+    slot->retry_ms = ghnd_now_ms() + RETRY_MS;
+}
+
+static void on_end(struct ghnd_worker *worker) {
+    struct ghnd_jobs *jobs = worker->context;
+    struct slot *slot = (struct slot *)worker;
+    if (slot->cancelled) {
+        log_job(jobs, GHND_INFO, "job cancelled", worker->id, NULL);
+        ghnd_job_folder_trim(jobs->dir, worker->id);
+    } else if (worker->outcome == GHND_DONE) {
+        finish(jobs, worker, GHND_JOB_SUCCEEDED, NULL);
+    } else if (worker->outcome == GHND_FAILED_TO) {
+        finish(jobs, worker, GHND_JOB_FAILED, worker->code);
+    } else if (worker->outcome == GHND_DIED && !jobs->stopping) {
+        on_death(jobs, slot);
+    }
+    ghnd_jobs_publish(jobs, worker->id);
+    set_live(jobs, slot, NULL, 0);
+    slot->taken = slot->retry_ms != 0;
+    if (!jobs->stopping)
+        start_workers(jobs);
+}
+
+/* --- Time --- */
+
+/* Removes finished jobs that are too many or too old: first the entry, then the folder, so that a
+ * job that is listed has its files. */
+static void clean(struct ghnd_jobs *jobs) {
+    struct ghnd_snapshot *snapshot = ghnd_app_snapshot(jobs->app);
+    char id[GHND_JOB_ID + 1];
+    bool found = true;
+    for (int i = 0; i < MAX_REMOVED && found; i++) {
+        struct ghn_err err = GHN_ERR_INIT;
+        found = false;
+        if (ghnd_ledger_remove_one(jobs->ledger, snapshot->config.max_jobs_kept,
+                                   snapshot->config.job_retention, &found, id, &err) != GHN_OK)
+            log_ledger(jobs, "", &err);
+        if (found && ghnd_job_id_is_sound(id))
+            ghnd_job_folder_remove(jobs->dir, id);
+    }
+    ghnd_snapshot_unref(snapshot);
+}
+
+static void on_timer(uv_timer_t *handle) {
+    struct ghnd_jobs *jobs = handle->data;
+    int64_t now = ghnd_now_ms();
+    ghnd_events_tick(&jobs->events, now);
+    bool retry = false;
+    for (int i = 0; i < jobs->n_slots; i++) {
+        struct slot *slot = &jobs->slots[i];
+        ghnd_worker_tick(&slot->worker, now);
+        if (!slot->worker.running && slot->retry_ms && now >= slot->retry_ms) {
+            slot->taken = false;
+            slot->retry_ms = 0;
+            retry = true;
+        }
+    }
+    if (retry && !jobs->stopping)
+        start_workers(jobs);
+    if (jobs->ledger && now - jobs->cleaned_ms >= CLEANING_MS) {
+        jobs->cleaned_ms = now;
+        clean(jobs);
+    }
+}
+
+enum ghn_status ghnd_jobs_start(struct ghnd_jobs *jobs, uv_loop_t *loop, struct ghn_err *err) {
+    jobs->loop = loop;
+    jobs->wake.data = jobs->timer.data = jobs;
+    jobs->cleaned_ms = ghnd_now_ms() - CLEANING_MS;
+    for (int i = 0; i < jobs->n_slots; i++) {
+        jobs->slots[i].worker.context = jobs;
+        jobs->slots[i].worker.on_progress = on_progress;
+        jobs->slots[i].worker.on_end = on_end;
+    }
+    if (uv_async_init(loop, &jobs->wake, on_wake) != 0 || uv_timer_init(loop, &jobs->timer) != 0 ||
+        uv_timer_start(&jobs->timer, on_timer, TICK_MS, TICK_MS) != 0)
+        return ghn_fail(err, GHN_IO, NULL, "the event loop could not be set up");
+    if (jobs->ledger)
+        start_workers(jobs);
+    else
+        ghnd_log(&jobs->app->log, GHND_ERROR_LEVEL, "jobs are not available", "%s", jobs->reason);
+    return GHN_OK;
+}
+
+void ghnd_jobs_stop(struct ghnd_jobs *jobs, int64_t grace_ms) {
+    jobs->stopping = true;
+    for (int i = 0; i < jobs->n_slots; i++)
+        ghnd_worker_stop(&jobs->slots[i].worker, grace_ms);
+}
+
+bool ghnd_jobs_idle(const struct ghnd_jobs *jobs) {
+    for (int i = 0; i < jobs->n_slots; i++)
+        if (jobs->slots[i].worker.running)
+            return false;
+    return true;
+}
