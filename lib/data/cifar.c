@@ -48,7 +48,7 @@ static enum ghn_status load_file(struct ghn_dataset *dataset, int split, const c
     int64_t bytes, record = labels + PIXELS;
     if (!path)
         return ghn_fail_memory(err);
-    enum ghn_status status = ghn__read_whole(path, MAX_BYTES, &data, &bytes, err);
+    enum ghn_status status = ghn__read_whole(path, true, MAX_BYTES, &data, &bytes, err);
     if (status)
         return status;
     for (int64_t i = 0; i < bytes / record && !status; i++, ++*at) {

@@ -24,6 +24,12 @@ bool ghn__data_has(struct ghn_dataset *dataset, const char *name, int64_t *ret_b
     return true;
 }
 
+bool ghn__data_has_folder(struct ghn_dataset *dataset, const char *name) {
+    struct stat st;
+    char *path = ghn__data_path(dataset, name);
+    return path && lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
 /* Reads exactly n bytes. */
 static bool read_all(int fd, uint8_t *to, int64_t n) {
     while (n > 0) {
@@ -38,9 +44,9 @@ static bool read_all(int fd, uint8_t *to, int64_t n) {
     return true;
 }
 
-enum ghn_status ghn__read_whole(const char *path, int64_t max, uint8_t **ret, int64_t *ret_bytes,
-                                struct ghn_err *err) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+enum ghn_status ghn__read_whole(const char *path, bool links, int64_t max, uint8_t **ret,
+                                int64_t *ret_bytes, struct ghn_err *err) {
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | (links ? 0 : O_NOFOLLOW));
     if (fd < 0)
         return ghn_fail(err, GHN_IO, path, "cannot be opened: %s", strerror(errno));
     struct stat st;
@@ -92,9 +98,14 @@ enum ghn_status ghn__class_names(struct ghn_dataset *dataset, const char *file, 
     if (!names)
         return ghn_fail_memory(err);
     bool named = false;
-    if (file && ghn__data_has(dataset, file, NULL) &&
-        ghn__read_whole(ghn__data_path(dataset, file), 65536, &text, &bytes, NULL) == GHN_OK)
-        named = split_lines(arena, (const char *)text, bytes, names, n_classes) == n_classes;
+    if (file && ghn__data_has(dataset, file, NULL)) {
+        enum ghn_status status =
+            ghn__read_whole(ghn__data_path(dataset, file), true, 65536, &text, &bytes, NULL);
+        if (status == GHN_NO_MEMORY)
+            return ghn_fail_memory(err);
+        named =
+            !status && split_lines(arena, (const char *)text, bytes, names, n_classes) == n_classes;
+    }
     ghn_free(text);
     for (int i = 0; i < n_classes; i++) {
         if (!named)
@@ -158,10 +169,7 @@ static enum ghn_status open_kind(struct ghn_dataset *dataset, struct ghn_err *er
                     dataset->n[0] < 10000 ? dataset->n[0] : 10000);
         return status;
     }
-    char *train = ghn__data_path(dataset, "train");
-    if (!train)
-        return ghn_fail_memory(err);
-    if (is_folder(train))
+    if (ghn__data_has_folder(dataset, "train"))
         return ghn__folder_open(dataset, err);
     return ghn_fail(err, GHN_UNSUPPORTED_FILE, path,
                     "holds no data set: expected data_batch_1.bin (CIFAR-10), train.bin "

@@ -36,9 +36,13 @@ char *ghn__data_path(struct ghn_dataset *dataset, const char *name);
 /* Whether PATH/NAME is a regular file, and its length. */
 bool ghn__data_has(struct ghn_dataset *dataset, const char *name, int64_t *ret_bytes);
 
-/* A whole file of at most max bytes, freed by the caller with ghn_free. GHN_IO, GHN_TOO_LARGE. */
-enum ghn_status ghn__read_whole(const char *path, int64_t max, uint8_t **ret, int64_t *ret_bytes,
-                                struct ghn_err *err) GHN_MUST_CHECK;
+/* Whether PATH/NAME is a folder, and no symbolic link to one. */
+bool ghn__data_has_folder(struct ghn_dataset *dataset, const char *name);
+
+/* A whole regular file of at most max bytes, freed by the caller with ghn_free; `links`: it may be
+ * a symbolic link. GHN_IO, GHN_TOO_LARGE. */
+enum ghn_status ghn__read_whole(const char *path, bool links, int64_t max, uint8_t **ret,
+                                int64_t *ret_bytes, struct ghn_err *err) GHN_MUST_CHECK;
 
 /* The lines of a text file as class names if there are exactly n_classes of them; else "0", "1",
  * ... */

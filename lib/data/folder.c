@@ -79,19 +79,31 @@ static int class_of(const struct ghn_dataset *dataset, const char *folder) {
     return -1;
 }
 
+/* Adds the pictures of a class's folder to all; of_class is freed by the caller. */
+static enum ghn_status add_class(struct ghn_dataset *dataset, const char *folder, struct list *all,
+                                 struct list *of_class, struct ghn_err *err) {
+    if (class_of(dataset, folder) < 0)
+        return ghn_fail(err, GHN_INVALID_FILE, ghn__data_path(dataset, folder),
+                        "is a class that train/ does not have");
+    enum ghn_status status = read_folder(dataset, folder, false, of_class, err);
+    for (size_t i = 0; !status && i < of_class->n; i++)
+        if (!list_add(all, of_class->names[i]))
+            status = ghn_fail_memory(err);
+    return status;
+}
+
 static enum ghn_status keep_files(struct ghn_dataset *dataset, int split, const struct list *files,
-                                  const struct list *classes, const struct list *class_of_file,
+                                  const struct list *classes, const size_t *ends,
                                   struct ghn_err *err) {
     struct ghn_dataset_impl *impl = dataset->impl;
-    (void)classes;
-    impl->files[split] = ghn_arena_array(&impl->arena, files->n + 1, sizeof *impl->files[split]);
-    impl->labels[split] = ghn_malloc((files->n + 1) * sizeof *impl->labels[split]);
+    impl->files[split] = ghn_arena_array(&impl->arena, files->n, sizeof *impl->files[split]);
+    impl->labels[split] = ghn_malloc(files->n * sizeof *impl->labels[split]);
     if (!impl->files[split] || !impl->labels[split])
         return ghn_fail_memory(err);
-    for (size_t i = 0; i < files->n; i++) {
-        impl->files[split][i] = files->names[i];
-        impl->labels[split][i] = (uint16_t)class_of(dataset, class_of_file->names[i]);
-    }
+    memcpy(impl->files[split], files->names, files->n * sizeof *files->names);
+    for (size_t k = 0, i = 0; k < classes->n; k++)
+        for (int label = class_of(dataset, classes->names[k]); i < ends[k]; i++)
+            impl->labels[split][i] = (uint16_t)label;
     dataset->n[split] = (int64_t)files->n;
     return GHN_OK;
 }
@@ -99,18 +111,15 @@ static enum ghn_status keep_files(struct ghn_dataset *dataset, int split, const 
 /* The pictures of every class folder below `name`. */
 static enum ghn_status index_split(struct ghn_dataset *dataset, int split, const char *name,
                                    struct ghn_err *err) {
-    struct list classes = {0}, files = {0}, owners = {0};
+    struct list classes = {0}, files = {0};
+    size_t *ends = NULL; /* of each class in files */
     enum ghn_status status = read_folder(dataset, name, true, &classes, err);
+    if (!status && !(ends = ghn_calloc(classes.n, sizeof *ends)))
+        status = ghn_fail_memory(err);
     for (size_t k = 0; !status && k < classes.n; k++) {
         struct list of_class = {0};
-        if (class_of(dataset, classes.names[k]) < 0)
-            status = ghn_fail(err, GHN_INVALID_FILE, ghn__data_path(dataset, classes.names[k]),
-                              "is a class that train/ does not have");
-        else
-            status = read_folder(dataset, classes.names[k], false, &of_class, err);
-        for (size_t i = 0; !status && i < of_class.n; i++)
-            if (!list_add(&files, of_class.names[i]) || !list_add(&owners, classes.names[k]))
-                status = ghn_fail_memory(err);
+        status = add_class(dataset, classes.names[k], &files, &of_class, err);
+        ends[k] = files.n;
         ghn_free(of_class.names);
     }
     if (!status && files.n == 0)
@@ -120,10 +129,10 @@ static enum ghn_status index_split(struct ghn_dataset *dataset, int split, const
         status = ghn_fail(err, GHN_TOO_LARGE, ghn__data_path(dataset, name),
                           "holds more than %d pictures", MAX_FILES);
     if (!status)
-        status = keep_files(dataset, split, &files, &classes, &owners, err);
+        status = keep_files(dataset, split, &files, &classes, ends, err);
     ghn_free(classes.names);
     ghn_free(files.names);
-    ghn_free(owners.names);
+    ghn_free(ends);
     return status;
 }
 
@@ -157,10 +166,8 @@ enum ghn_status ghn__folder_open(struct ghn_dataset *dataset, struct ghn_err *er
     enum ghn_status status = find_classes(dataset, err);
     if (!status)
         status = index_split(dataset, GHN_SPLIT_TRAIN, "train", err);
-    struct stat st;
-    const char *test = ghn__data_path(dataset, "test");
-    bool has_test = test && stat(test, &st) == 0 && S_ISDIR(st.st_mode);
     if (!status)
-        status = index_split(dataset, GHN_SPLIT_TEST, has_test ? "test" : "val", err);
+        status = index_split(dataset, GHN_SPLIT_TEST,
+                             ghn__data_has_folder(dataset, "test") ? "test" : "val", err);
     return status;
 }

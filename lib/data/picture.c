@@ -5,11 +5,14 @@
 #include <string.h>
 
 #include <jpeglib.h>
+
+#include <jerror.h>
 #include <png.h>
 
 #include "data/dataset_impl.h"
 
-enum { MAX_FILE = 1 << 28, MAX_PIXELS = 1 << 26 };
+/* A progressive JPEG costs time for every scan, however short; real ones have about ten. */
+enum { MAX_FILE = 1 << 28, MAX_PIXELS = 1 << 26, MAX_SCANS = 100 };
 
 struct jpeg_failure {
     struct jpeg_error_mgr manager;
@@ -27,6 +30,19 @@ static void on_jpeg_message(j_common_ptr common) {
     (void)common;
 }
 
+/* A file that ends too early is an error, though the library would fill the rest with grey. Other
+ * warnings are let pass as most readers do: widespread photographs have stray bytes. */
+static void on_jpeg_warning(j_common_ptr common, int level) {
+    if (level < 0 && common->err->msg_code == JWRN_JPEG_EOF)
+        on_jpeg_error(common);
+}
+
+static void on_jpeg_progress(j_common_ptr common) {
+    const struct jpeg_decompress_struct *jpeg = (const struct jpeg_decompress_struct *)common;
+    if (jpeg->input_scan_number > MAX_SCANS)
+        ERREXIT(common, JERR_BAD_PROGRESSION);
+}
+
 /* The largest reduction that leaves the shorter side at least `enough`. */
 static unsigned reduction(const struct jpeg_decompress_struct *jpeg, int enough) {
     unsigned shorter =
@@ -41,6 +57,7 @@ static unsigned reduction(const struct jpeg_decompress_struct *jpeg, int enough)
 struct job {
     struct jpeg_decompress_struct jpeg;
     struct jpeg_failure failure;
+    struct jpeg_progress_mgr progress;
     struct ghn__picture picture;
     enum ghn_status status;
 };
@@ -85,8 +102,11 @@ static enum ghn_status decode_jpeg(const uint8_t *data, size_t n, const char *pa
     job->jpeg.err = jpeg_std_error(&job->failure.manager);
     job->failure.manager.error_exit = on_jpeg_error;
     job->failure.manager.output_message = on_jpeg_message;
+    job->failure.manager.emit_message = on_jpeg_warning;
+    job->progress.progress_monitor = on_jpeg_progress;
     if (setjmp(job->failure.back) == 0) {
         jpeg_create_decompress(&job->jpeg);
+        job->jpeg.progress = &job->progress;
         decode_jpeg_rows(job, data, n, channels, enough);
     } else {
         job->status = GHN_INVALID_FILE;
@@ -116,8 +136,10 @@ static enum ghn_status decode_png(const uint8_t *data, size_t n, const char *pat
         return ghn_fail(err, GHN_INVALID_FILE, path, "cannot be decoded: %s", image.message);
     enum ghn_status status = GHN_OK;
     uint8_t *pixels = NULL;
-    image.format =
-        channels == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB; /* transparency falls on black */
+    /* Transparency falls on black; 16 bits are the same colours as 8 unless the file says
+     * otherwise, where the library would take them as linear light. */
+    image.format = channels == 1 ? PNG_FORMAT_GRAY : PNG_FORMAT_RGB;
+    image.flags |= PNG_IMAGE_FLAG_16BIT_sRGB;
     png_color black = {0, 0, 0};
     if ((int64_t)image.width * image.height > MAX_PIXELS)
         status = ghn_fail(err, GHN_TOO_LARGE, path, "has more than %d pixels", MAX_PIXELS);
@@ -148,7 +170,7 @@ enum ghn_status ghn__picture_read(const char *path, int channels, int enough,
                                   struct ghn__picture *ret, struct ghn_err *err) {
     uint8_t *data;
     int64_t n;
-    enum ghn_status status = ghn__read_whole(path, MAX_FILE, &data, &n, err);
+    enum ghn_status status = ghn__read_whole(path, false, MAX_FILE, &data, &n, err);
     if (status)
         return status;
     status = ghn__picture_decode(data, (size_t)n, path, channels, enough, ret, err);

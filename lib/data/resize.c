@@ -45,7 +45,7 @@ static bool filter_new(struct filter *filter, int in, double start, double lengt
     return true;
 }
 
-/* One row of the picture, scaled along. */
+/* One row of the picture, scaled along its length. */
 static void scale_row(const struct ghn__picture *picture, const struct filter *across, int y,
                       int out_width, float *to) {
     int channels = picture->channels;
@@ -60,14 +60,16 @@ static void scale_row(const struct ghn__picture *picture, const struct filter *a
         }
 }
 
+/* rows holds the picture's rows from down->first[0] on. */
 static void scale_columns(const struct ghn__picture *picture, const struct filter *down,
                           const float *rows, int out_height, int width, float *out) {
     for (int o = 0; o < out_height; o++)
         for (int i = 0; i < width; i++) {
             float sum = 0;
             for (int k = 0; k < down->taps && down->first[o] + k < picture->height; k++)
-                sum += down->weights[(size_t)o * (size_t)down->taps + (size_t)k] *
-                       rows[(size_t)(down->first[o] + k) * (size_t)width + (size_t)i];
+                sum +=
+                    down->weights[(size_t)o * (size_t)down->taps + (size_t)k] *
+                    rows[(size_t)(down->first[o] - down->first[0] + k) * (size_t)width + (size_t)i];
             out[(size_t)o * (size_t)width + (size_t)i] = sum;
         }
 }
@@ -76,14 +78,18 @@ enum ghn_status ghn__resize(const struct ghn__picture *picture, const struct ghn
                             int out_height, int out_width, float *out, struct ghn_err *err) {
     struct filter across = {0}, down = {0};
     int width = out_width * picture->channels;
-    float *rows = ghn_malloc((size_t)picture->height * (size_t)width * sizeof *rows);
-    bool ok = rows && filter_new(&across, picture->width, from->left, from->width, out_width) &&
+    float *rows = NULL;
+    bool ok = filter_new(&across, picture->width, from->left, from->width, out_width) &&
               filter_new(&down, picture->height, from->top, from->height, out_height);
     if (ok) {
-        int last = down.first[out_height - 1] + down.taps;
-        for (int y = down.first[0]; y < last && y < picture->height; y++)
-            scale_row(picture, &across, y, out_width, rows + (size_t)y * (size_t)width);
-        scale_columns(picture, &down, rows, out_height, width, out);
+        int first = down.first[0], last = down.first[out_height - 1] + down.taps;
+        last = last < picture->height ? last : picture->height;
+        rows = ghn_malloc((size_t)(last - first) * (size_t)width * sizeof *rows);
+        ok = rows != NULL;
+        for (int y = first; ok && y < last; y++)
+            scale_row(picture, &across, y, out_width, rows + (size_t)(y - first) * (size_t)width);
+        if (ok)
+            scale_columns(picture, &down, rows, out_height, width, out);
     }
     filter_done(&across);
     filter_done(&down);
