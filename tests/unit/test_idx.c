@@ -187,6 +187,9 @@ static void what_is_wrong_is_named(void **state) {
     expect_refusal(images, "extents");
     write_images(images, 0x803, TRAIN, 0xffffffff, 0);
     expect_refusal(images, "extents");
+    /* More than the file can hold however well it is compressed: refused before memory is taken. */
+    write_images(images, 0x803, TRAIN, 1 << 20, 0);
+    expect_refusal(images, "extents");
     write_file(images, (const uint8_t *)"", 0);
     expect_refusal(images, "too early");
     write_images(images, 0x803, TRAIN, TRAIN, 0);
