@@ -78,7 +78,7 @@ class Case(unittest.TestCase):
 class CommandLine(Case):
     def test_help_names_every_command(self):
         listed, _ = self.ghn("--help")
-        for name in ("predict", "info", "convert", "graph", "new", "health"):
+        for name in ("predict", "info", "convert", "graph", "dataset", "new", "health"):
             with self.subTest(name):
                 self.assertIn(f"\n  {name} ", listed)
                 by_help, _ = self.ghn("help", name)
@@ -207,6 +207,60 @@ class Graph(Case):
         self.assertIn("x.json: arch.nodes[0].attrs.stride: ", err)
         _, err = self.ghn("graph", self.write("y.json", '{"arch": \n nothing}'), code=1)
         self.assertIn("y.json: line 2, column", err)
+
+
+class Dataset(Case):
+    def write_bytes(self, name, value):
+        os.makedirs(os.path.dirname(self.path(name)), exist_ok=True)
+        with open(self.path(name), "wb") as file:
+            file.write(value)
+
+    def described(self, path):
+        out, _ = self.ghn("dataset", path, "--json")
+        return json.loads(out)
+
+    def test_the_drawn_one(self):
+        out, _ = self.ghn("dataset", "shapes")
+        self.assertIn("50,000 to train with, 10,000 to test with", out)
+        self.assertIn("10: circle, ring, square", out)
+        said = self.described("shapes")
+        self.assertEqual(("shapes", 50000, 10000, 3, [32, 32], 10),
+                         tuple(said[k] for k in ("kind", "train", "test", "channels", "size",
+                                                 "n_classes")))
+        self.assertEqual(10, len(said["classes"]))
+
+    def test_cifar(self):
+        for i in range(1, 6):
+            self.write_bytes(f"ten/data_batch_{i}.bin", bytes(3073 * i))
+        self.write_bytes("ten/test_batch.bin", bytes(3073 * 2))
+        names = ["airplane", "auto\x1b[31mmobile", *"cdefghij"]
+        self.write_bytes("ten/batches.meta.txt", "\n".join([*names, "", ""]).encode())
+        said = self.described("ten")
+        self.assertEqual(("cifar10", 15, 2), (said["kind"], said["train"], said["test"]))
+        self.assertEqual(["airplane", "auto?[31mmobile"], said["classes"][:2])
+        out, _ = self.ghn("dataset", "ten")
+        self.assertNotIn("\x1b", out)
+        self.write_bytes("hundred/train.bin", bytes(3074 * 7))
+        self.write_bytes("hundred/test.bin", bytes(3074))
+        out, _ = self.ghn("dataset", "hundred")
+        self.assertIn("cifar100", out)
+        self.assertIn("100: 0, 1, 2, 3, 4, 5, 6, 7, 8, ...", out)
+
+    def test_a_folder_of_pictures(self):
+        for name in ("train/ox/1.jpg", "train/ant/1.png", "train/ant/2.JPEG", "test/ox/1.jpg"):
+            self.write_bytes(f"set/{name}", b"pictures are not read")
+        said = self.described("set")
+        self.assertEqual({"path": "set", "kind": "folder", "train": 3, "test": 1, "channels": 3,
+                          "size": None, "n_classes": 2, "classes": ["ant", "ox"]}, said)
+
+    def test_what_is_no_data_set_fails(self):
+        os.mkdir(self.path("empty"))
+        _, err = self.ghn("dataset", "empty", code=1)
+        self.assertIn("holds no data set", err)
+        self.write_bytes("cut/train.bin", bytes(3000))
+        _, err = self.ghn("dataset", "cut", code=1)
+        self.assertIn("cut/train.bin: has 3000 bytes", err)
+        self.ghn("dataset", "nowhere", code=1)
 
 
 class PredictHere(Case):

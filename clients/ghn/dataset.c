@@ -1,0 +1,119 @@
+/* ghn dataset: what is in a data set. */
+#include "data/dataset.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/utf8.h"
+#include "cli.h"
+
+const char cli_dataset_help[] =
+    "usage: ghn dataset PATH [--json]\n"
+    "\n"
+    "Describes a data set of images: its kind, its classes, the size of its images and how many\n"
+    "there are to train and to test with. Pictures are not read.\n"
+    "\n"
+    "PATH is a folder with one of\n"
+    "  data_batch_1.bin ... data_batch_5.bin, test_batch.bin   CIFAR-10, binary version\n"
+    "  train.bin, test.bin                                     CIFAR-100, binary version\n"
+    "  train-images-idx3-ubyte ... t10k-labels-idx1-ubyte      MNIST and its like, or with .gz\n"
+    "  train/CLASS/FILE, test/CLASS/FILE (or val/)             JPEG and PNG files\n"
+    "or the word shapes, for pictures that are drawn when they are wanted.\n"
+    "\n"
+    "  --json   as a JSON object\n";
+
+/* Names of classes that are listed as text. */
+enum { LISTED = 10 };
+
+/* A copy that is fit for a terminal and for JSON, whatever the folder's name or the file held. The
+ * caller frees it with free. */
+static char *clean(const char *name) {
+    char *copy = strdup(name);
+    if (copy)
+        ghn_utf8_sanitise(copy);
+    return copy;
+}
+
+static json_t *text_json(const char *name) {
+    char *copy = clean(name);
+    json_t *text = copy ? json_string(copy) : NULL;
+    free(copy);
+    return text;
+}
+
+static json_t *classes_json(const struct ghn_dataset *dataset) {
+    json_t *list = json_array();
+    for (int i = 0; list && i < dataset->n_classes; i++)
+        if (json_array_append_new(list, text_json(dataset->class_names[i])) != 0) {
+            json_decref(list);
+            list = NULL;
+        }
+    return list;
+}
+
+/* The size is null where images differ. */
+static json_t *size_json(const struct ghn_dataset *dataset) {
+    return dataset->height ? json_pack("[i, i]", dataset->height, dataset->width) : json_null();
+}
+
+static int print_json(const struct ghn_dataset *dataset, const char *path) {
+    json_t *root = json_pack(
+        "{s:o, s:s, s:I, s:I, s:i, s:o, s:i, s:o}", "path", text_json(path), "kind",
+        ghn_dataset_kind_name(dataset->kind), "train", (json_int_t)dataset->n[GHN_SPLIT_TRAIN],
+        "test", (json_int_t)dataset->n[GHN_SPLIT_TEST], "channels", dataset->channels, "size",
+        size_json(dataset), "n_classes", dataset->n_classes, "classes", classes_json(dataset));
+    if (!root)
+        return cli_failf(path, NULL, "not enough memory to describe it");
+    (void)json_dumpf(root, stdout, JSON_INDENT(2));
+    putchar('\n');
+    json_decref(root);
+    return CLI_OK;
+}
+
+static void print_classes(const struct ghn_dataset *dataset) {
+    int listed = dataset->n_classes <= LISTED ? dataset->n_classes : LISTED - 1;
+    char count[CLI_NUMBER];
+    printf("classes   %s:", cli_count(dataset->n_classes, count));
+    for (int i = 0; i < listed; i++) {
+        char *name = clean(dataset->class_names[i]);
+        printf("%s %s", i ? "," : "", name ? name : "?");
+        free(name);
+    }
+    puts(listed < dataset->n_classes ? ", ..." : "");
+}
+
+static void print_text(const struct ghn_dataset *dataset, const char *path) {
+    char train[CLI_NUMBER], test[CLI_NUMBER], *name = clean(path);
+    printf("%sdata set%s  %s\n"
+           "kind      %s\n"
+           "images    %s to train with, %s to test with\n",
+           cli_bold(stdout), cli_plain(stdout), name ? name : "?",
+           ghn_dataset_kind_name(dataset->kind), cli_count(dataset->n[GHN_SPLIT_TRAIN], train),
+           cli_count(dataset->n[GHN_SPLIT_TEST], test));
+    if (dataset->height)
+        printf("size      %d x %d, %s\n", dataset->height, dataset->width,
+               dataset->channels == 1 ? "grey" : "RGB");
+    else
+        puts("size      of their own; resized to what a network takes, RGB");
+    print_classes(dataset);
+    free(name);
+}
+
+int cli_dataset(int argc, char **argv) {
+    bool as_json = false;
+    const struct cli_option options[] = {{.name = "json", .flag = &as_json}};
+    int first, code = CLI_OK;
+    if (!cli_options(argc, argv, options, 1, cli_dataset_help, 1, 1, &first, &code))
+        return code;
+    struct ghn_dataset *dataset = NULL;
+    struct ghn_err err = GHN_ERR_INIT;
+    if (ghn_dataset_describe(argv[first], &dataset, &err) != GHN_OK)
+        return cli_fail(&err, NULL);
+    code = CLI_OK;
+    if (as_json)
+        code = print_json(dataset, argv[first]);
+    else
+        print_text(dataset, argv[first]);
+    ghn_dataset_free(dataset);
+    return code;
+}
