@@ -35,10 +35,11 @@ struct slot {
     struct ghnd_worker worker;
     bool taken;
     bool cancelled;
-    int64_t noted_ms; /* when its progress was last written into the ledger */
-    int64_t retry_ms; /* its worker died: until then the job is not taken up again */
-    char *live;       /* its latest line, from malloc; NULL: none */
-    double speed;     /* images a second */
+    int64_t noted_ms;    /* when its progress was last written into the ledger */
+    int64_t retry_ms;    /* its worker died: until then the job is not taken up again */
+    char *live;          /* its latest line, from malloc; NULL: none */
+    double speed;        /* images a second */
+    int64_t step, steps; /* of that line */
 };
 
 struct ghnd_jobs {
@@ -258,6 +259,7 @@ static void start(struct ghnd_jobs *jobs, struct slot *slot, const struct ghnd_j
     slot->taken = true;
     slot->cancelled = false;
     slot->noted_ms = slot->retry_ms = 0;
+    slot->step = slot->steps = 0;
     pthread_mutex_lock(&jobs->lock);
     memcpy(slot->worker.id, row->id, sizeof(slot->worker.id));
     pthread_mutex_unlock(&jobs->lock);
@@ -330,6 +332,8 @@ static void on_progress(struct ghnd_worker *worker, const char *line, const json
     int64_t now = ghnd_now_ms(), step = json_integer_value(json_object_get(point, "step")),
             steps = json_integer_value(json_object_get(point, "steps"));
     set_live(jobs, slot, line, json_number_value(json_object_get(point, "images_per_second")));
+    slot->step = step;
+    slot->steps = steps;
     if (now - slot->noted_ms >= NOTE_MS) {
         slot->noted_ms = now;
         if (ghnd_ledger_progress(jobs->ledger, worker->id, step, steps, &err) != GHN_OK)
@@ -364,6 +368,10 @@ static void on_death(struct ghnd_jobs *jobs, struct slot *slot) {
     struct ghn_err err = GHN_ERR_INIT;
     int attempts = 0;
     log_job(jobs, GHND_WARNING, "worker died", worker->id, worker->why.message);
+    /* How far it came counts, also when it died before that was noted. */
+    if (slot->steps > 0 &&
+        ghnd_ledger_progress(jobs->ledger, worker->id, slot->step, slot->steps, &err) != GHN_OK)
+        log_ledger(jobs, worker->id, &err);
     if (ghnd_ledger_died(jobs->ledger, worker->id, &attempts, &err) != GHN_OK)
         log_ledger(jobs, worker->id, &err);
     if (attempts >= MAX_ATTEMPTS) {

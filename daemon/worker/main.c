@@ -236,6 +236,15 @@ static int run(struct job *job) {
     return EXIT_SUCCESS;
 }
 
+/* Where memory runs out, the kernel is to end this process and not the daemon. */
+static void volunteer(void) {
+    FILE *file = fopen("/proc/self/oom_score_adj", "we");
+    if (!file)
+        return;
+    (void)fputs("1000", file);
+    (void)fclose(file);
+}
+
 int main(int argc, char **argv) {
     struct job job = {0};
     for (int i = 1; i + 1 < argc; i += 2) {
@@ -256,6 +265,7 @@ int main(int argc, char **argv) {
     (void)signal(SIGINT, SIG_IGN);
     errno = 0;
     (void)nice(10); /* predictions come first; where it is not allowed, training goes on without */
+    volunteer();
     pthread_t watcher;
     if (pthread_create(&watcher, NULL, watch_parent, NULL) != 0)
         return EXIT_FAILURE;
