@@ -69,7 +69,7 @@ int cli_usage(const char *command, const char *format, ...) {
     return CLI_USAGE;
 }
 
-enum { MAX_OPTIONS = 16, HELP_CODE = 1000, FIRST_CODE = 1001 };
+enum { MAX_OPTIONS = 64, HELP_CODE = 1000, FIRST_CODE = 1001 };
 
 /* Our options in getopt's terms: option i has the code FIRST_CODE + i, or its letter. */
 static void describe(const struct cli_option *options, size_t n, struct option *ret_long,

@@ -78,7 +78,8 @@ class Case(unittest.TestCase):
 class CommandLine(Case):
     def test_help_names_every_command(self):
         listed, _ = self.ghn("--help")
-        for name in ("predict", "info", "convert", "graph", "dataset", "new", "health"):
+        for name in ("predict", "info", "convert", "graph", "dataset", "new", "health", "finetune",
+                     "eval"):
             with self.subTest(name):
                 self.assertIn(f"\n  {name} ", listed)
                 by_help, _ = self.ghn("help", name)

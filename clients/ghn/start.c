@@ -1,0 +1,80 @@
+#include "start.h"
+
+#include "base/pool.h"
+#include "ghn/blocks.h"
+#include "ghn/model.h"
+#include "ghn/predict.h"
+#include "tensor/tensors.h"
+#include "train/finetune.h"
+
+static enum ghn_status load(struct ghn_params *params, const char *path, const char **ret_next,
+                            struct ghn_err *err) {
+    struct ghn_tensors *tensors = NULL;
+    struct ghn_err inner = GHN_ERR_INIT;
+    enum ghn_status status = ghn_tensors_read(path, &tensors, err);
+    if (status == GHN_OK && ghn_blocks_is(tensors)) {
+        *ret_next = "ghn convert IN OUT.safetensors makes them full";
+        status = ghn_fail(err, GHN_UNSUPPORTED_FILE, path, "it holds blocks, not tensors in full");
+    }
+    if (status == GHN_OK) {
+        status = ghn_params_load(params, tensors, &inner);
+        if (status != GHN_OK)
+            (void)ghn_fail(err, status, path, "%.200s: %s", inner.where, inner.message);
+    }
+    ghn_tensors_free(tensors);
+    return status;
+}
+
+static enum ghn_status predict(const struct cli_start *start, const struct cli_source *source,
+                               struct ghn_err *err) {
+    struct ghn_model *model = NULL;
+    struct ghn_pool *pool = NULL;
+    struct ghn_prediction *prediction = NULL;
+    enum ghn_status status = ghn_model_load(source->checkpoint, &model, err);
+    if (status == GHN_OK)
+        status = ghn_pool_new(0, &pool, err);
+    if (status == GHN_OK) {
+        const struct ghn_predict_options options = {
+            .keep_class_layers = ghn_model_config(model)->num_classes != start->dataset->n_classes,
+            .seed = source->seed,
+        };
+        status = ghn_predict(model, start->request.graph, &options, pool, &prediction, err);
+    }
+    if (status == GHN_OK)
+        status = ghn_params_from_prediction(start->params, prediction, err);
+    ghn_prediction_free(prediction);
+    ghn_pool_free(pool);
+    ghn_model_unref(model);
+    return status;
+}
+
+enum ghn_status cli_start_open(struct cli_start *start, const char *network, const char *data,
+                               const struct cli_source *source, const char **ret_next,
+                               struct ghn_err *err) {
+    *start = (struct cli_start){0};
+    enum ghn_status status = cli_request_read(network, &start->request, err);
+    if (status == GHN_OK)
+        status = cli_request_decode(&start->request, network, err);
+    if (status == GHN_OK && !start->request.arch)
+        return ghn_fail(err, GHN_MISSING_FIELD, network,
+                        "it holds a graph, which says too little to run a network; expected an "
+                        "arch or a genotype");
+    if (status == GHN_OK)
+        status = ghn_dataset_open(data, &start->dataset, err);
+    if (status == GHN_OK)
+        status = ghn_params_new(start->request.arch, &start->params, err);
+    if (status != GHN_OK)
+        return status;
+    if (source->parameters)
+        return load(start->params, source->parameters, ret_next, err);
+    if (source->checkpoint)
+        return predict(start, source, err);
+    ghn_params_initialise(start->params, source->seed);
+    return GHN_OK;
+}
+
+void cli_start_done(struct cli_start *start) {
+    ghn_params_free(start->params);
+    ghn_dataset_free(start->dataset);
+    cli_request_done(&start->request);
+}
