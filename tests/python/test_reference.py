@@ -8,43 +8,8 @@ import support
 
 torch, _ = support.require_torch()
 
-import torch.nn.functional as F  # noqa: E402
-
 import interpreter  # noqa: E402
-
-TRAIN, EVAL, BATCH_STATISTICS = range(3)
-# Attributes that only check what comes in.
-CHECKS = ("in_channels", "in_features", "num_features")
-
-
-class TrainingNode(interpreter.Node):
-    """A node in training, but for random draws."""
-
-    def batch_norm2d(self, x, eps=1e-5, momentum=0.1, affine=True, track_running_stats=True):
-        weight, bias = (self.param("weight"), self.bias(True)) if affine else (None, None)
-        mean = var = None
-        if track_running_stats and self.state["mode"] == TRAIN:
-            mean, var = self.buffer("running_mean"), self.buffer("running_var")
-        return F.batch_norm(x, mean, var, weight, bias, True, momentum, eps)
-
-    def zeros(self, x, p=0.5, mode=None):
-        if p not in (0, 1):
-            raise unittest.SkipTest("draws at random")
-        return x * 0 if p == 1 else x
-
-    PLAIN = {k: v for k, v in interpreter.Node.PLAIN.items()
-             if k not in ("dropout", "stochastic_depth")}
-    dropout = stochastic_depth = zeros
-
-
-def on_path(arch):
-    """The nodes that the output depends on; no others are run."""
-    wanted, nodes = {arch["output"]}, []
-    for node in reversed(arch["nodes"]):
-        if node["name"] in wanted:
-            wanted.update(node["inputs"])
-            nodes.insert(0, node)
-    return nodes
+from arch_module import EVAL, TrainingNode, on_path, without_checks  # noqa: E402
 
 
 class Reference(unittest.TestCase):
@@ -76,12 +41,9 @@ class Reference(unittest.TestCase):
         self.assertLess(skipped, 8)
 
     def compare(self, case):
-        arch, mode = case["arch"], case["mode"]
-        arch["nodes"] = on_path(arch)
+        arch, mode = on_path(without_checks(case["arch"])), case["mode"]
         # PyTorch's hardsigmoid has its sixth in float32.
         self.coarse = any(node["op"] == "hardsigmoid" for node in arch["nodes"])
-        for node in arch["nodes"]:
-            node["attrs"] = {k: v for k, v in node.get("attrs", {}).items() if k not in CHECKS}
         state = {name: torch.tensor(values).reshape(case["shapes"][name]).requires_grad_()
                  for name, values in case["params"].items()}
         params = dict(state)
