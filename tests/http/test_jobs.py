@@ -7,7 +7,7 @@ import time
 import unittest
 
 import jobs
-from harness import Daemon, ROOT, SharedDaemon, read_safetensors, wait_for
+from harness import Daemon, PATIENCE, ROOT, SharedDaemon, read_safetensors, wait_for
 import networks
 
 KEYS = {"id", "state", "name", "dataset", "model", "init", "step", "steps", "created", "started",
@@ -315,6 +315,21 @@ class Events(SharedDaemon):
             self.assertEqual(200, self.daemon.get("/healthz").status)
             self.assertEqual(200, self.daemon.get(f"/jobs/{job['id']}").status)
         self.daemon.request("DELETE", f"/jobs/{job['id']}")
+
+
+class Silence(SharedDaemon):
+    options = ("--workers", "0", "--send-window", "1")
+
+    def test_a_comment_every_15_seconds(self):
+        """Which keeps the connection, for longer than a client may take to read an answer."""
+        job = jobs.submit(self.daemon, jobs.short()).json()
+        with jobs.Stream(self.daemon, job["id"]) as stream:
+            stream.wait_for("job")
+            started = time.monotonic()
+            self.assertEqual(b":\n", stream.response.readline())
+            self.assertTrue(14 < time.monotonic() - started < 17 * PATIENCE)
+            self.daemon.request("DELETE", f"/jobs/{job['id']}")
+            self.assertEqual("cancelled", stream.wait_for("job")["data"]["state"])
 
 
 class Limits(unittest.TestCase):
