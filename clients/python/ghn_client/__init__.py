@@ -9,6 +9,11 @@ Architectures and plain arrays need no PyTorch:
 
     arrays = ghn_client.Client(url).predict({"arch": arch}).parameters
 
+finetune() trains a network at the server:
+
+    job = client.finetune(net, "cifar10", (3, 32, 32), steps=1000)
+    job.wait(callback=print).parameters().load_into(net)
+
 trace(module, input_shape) gives the architecture of a module without a server.
 """
 
@@ -16,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 from .client import Client, Prediction
 from .errors import GhnError, TraceError
+from .jobs import Job, Parameters
 from .safetensors import parse_safetensors, read_safetensors, write_safetensors
 
 if TYPE_CHECKING:
     from .tracing import trace
 
 __version__ = "0.1.0"
-__all__ = ["Client", "GhnError", "Prediction", "TraceError", "parse_safetensors",
+__all__ = ["Client", "GhnError", "Job", "Parameters", "Prediction", "TraceError", "parse_safetensors",
            "read_safetensors", "trace", "write_safetensors"]
 
 

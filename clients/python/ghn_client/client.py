@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import http.client
 import json
 import random
@@ -9,12 +11,16 @@ import socket
 import ssl
 import time
 import urllib.parse
-from typing import TYPE_CHECKING, Any, Dict, List, Mapping, Optional, Sequence, Tuple, Union
+import uuid
+from typing import (TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple,
+                    Union)
 
 import numpy as np
 
 from . import blocks
 from .errors import GhnError
+from .jobs import Job, job_path
+from .safetensors import safetensors_bytes
 
 if TYPE_CHECKING:
     from torch import nn
@@ -101,17 +107,7 @@ class Client:
         Batch norm's running statistics are not predicted and stay as they are: a network is ready
         to train, but to evaluate it as it is, give it statistics of its own first.
         """
-        if isinstance(module_or_request, Mapping):
-            request = dict(module_or_request)
-            if str(request.get("format", "")).startswith("ghn-arch/"):
-                request = {"arch": request}
-            module = None
-        else:
-            from .loading import check_loadable
-            from .tracing import trace
-            module = module_or_request
-            check_loadable(module)
-            request = {"arch": trace(module, input_shape or (3, 224, 224))}
+        request, module = _network(module_or_request, input_shape)
         request.setdefault("dtype", dtype)
         request.setdefault("predict_class_layers", predict_class_layers)
         if model is not None:
@@ -126,6 +122,66 @@ class Client:
         return Prediction(answer, {
             n: "the network's output does not depend on it" for n in unused}, None)
 
+    # --- Jobs ---
+
+    def finetune(self, module_or_request: Union["nn.Module", Mapping[str, Any]], dataset: str,
+                 input_shape: Optional[Sequence[int]] = None, steps: Optional[int] = None,
+                 model: Optional[str] = None, idempotency_key: Optional[str] = None,
+                 **recipe: Any) -> Job:
+        """Asks the server to train a network; returns at once, with the job.
+
+        Args:
+            module_or_request: as for predict; it stays as it is (see Job.parameters).
+            dataset: name of a data set that the server has, one of datasets().
+            input_shape: of a module's input, without the batch; default (3, 224, 224).
+            steps: how long; or, in the recipe, epochs. Without either the server's default.
+            model: the hypernetwork that training starts from; default: the server's first.
+            idempotency_key: a request with the key of an earlier one gives that job. Without it
+                every call is a job of its own. In either case a request whose answer was lost is
+                sent again safely.
+            recipe: fields of the request: epochs, batch_size, optimizer, lr, schedule, precision,
+                seed, n_shots, eval_every ...; init="random", or "upload" to start from the
+                values that the module has (or parameters, name -> array).
+        """
+        request, module = _network(module_or_request, input_shape)
+        request.update(recipe, dataset=dataset)
+        if steps is not None:
+            request["steps"] = steps
+        if model is not None:
+            request["model"] = model
+        if request.get("init") == "upload" and "parameters" not in request and module is not None:
+            from .loading import state_arrays
+            request["parameters"] = state_arrays(module)
+        if isinstance(request.get("parameters"), Mapping):
+            data = safetensors_bytes(request["parameters"])
+            request["parameters"] = base64.b64encode(data).decode()
+        key = idempotency_key or uuid.uuid4().hex
+        return Job(self, self._json("POST", "/finetune", request, {"Idempotency-Key": key}))
+
+    def jobs(self, state: Optional[str] = None, limit: int = 100) -> List[Job]:
+        """The server's jobs, the newest first, at most `limit` of them; with `state` only those
+        that are queued, running, succeeded, failed or cancelled."""
+        query: Dict[str, Any] = {} if state is None else {"state": state}
+        jobs: List[Job] = []
+        while len(jobs) < limit:
+            query["limit"] = min(limit - len(jobs), 1000)
+            answer = self._json("GET", "/jobs?" + urllib.parse.urlencode(query))
+            jobs += [Job(self, job) for job in answer["jobs"]]
+            if not answer.get("next"):
+                break
+            query["before"] = answer["next"]
+        return jobs
+
+    def job(self, job_id: str) -> Job:
+        """The job of that id."""
+        return Job(self, self._json("GET", job_path(job_id)))
+
+    def datasets(self) -> List[Dict[str, Any]]:
+        """The data sets that the server can train on."""
+        return self._json("GET", "/datasets")["datasets"]
+
+    # --- The server ---
+
     def models(self) -> List[Dict[str, Any]]:
         """The hypernetworks that the server has."""
         answer = self._json("GET", "/models")
@@ -137,52 +193,72 @@ class Client:
 
     # --- HTTP ---
 
-    def _json(self, method: str, path: str) -> Any:
-        body = self._request(method, path, None, "application/json")
+    def _json(self, method: str, path: str, body: Optional[Any] = None,
+              headers: Optional[Mapping[str, str]] = None) -> Any:
+        answer = self._request(method, path, body, "application/json", headers)
         try:
-            return json.loads(body)
+            return json.loads(answer)
         except ValueError:
             raise GhnError(f"{self.url}{path} answered with something that is not JSON; is it a "
                            "ghnd server?", "invalid_answer") from None
 
-    def _request(self, method: str, path: str, body: Optional[Any], accept: str) -> bytes:
-        """The body of a successful answer. Waits and tries again while the server is busy."""
+    def _request(self, method: str, path: str, body: Optional[Any], accept: str,
+                 headers: Optional[Mapping[str, str]] = None) -> bytes:
+        """The body of a successful answer. Waits and tries again while the server is busy, and, if
+        an Idempotency-Key makes that safe, where an answer was lost on the way."""
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
+        safe = bool(headers and "Idempotency-Key" in headers)
         waited = 0.0
         attempt = 0
         while True:
-            status, headers, answer = self._once(method, path, data, accept)
-            if status < 300:
-                return answer
-            error = _error(status, answer)
-            if status != 503:
-                raise error
-            pause = _pause(headers.get("Retry-After"), attempt)
-            if waited + pause > self._max_wait:
+            retry_after = None
+            try:
+                status, received, answer = self._once(method, path, data, accept, headers)
+                if status < 300:
+                    return answer
+                error = _error(status, answer)
+                again = status == 503
+                retry_after = received.get("Retry-After")
+            except GhnError as lost:
+                error = lost
+                again = safe and not isinstance(lost.__cause__, (ConnectionRefusedError,
+                                                                 socket.gaierror, ssl.SSLError))
+            pause = _pause(retry_after, attempt)
+            if not again or waited + pause > self._max_wait:
                 raise error
             time.sleep(pause)
             waited += pause
             attempt += 1
 
-    def _once(self, method: str, path: str, data: Optional[bytes],
-              accept: str) -> Tuple[int, http.client.HTTPMessage, bytes]:
-        headers = {"Accept": accept, "User-Agent": USER_AGENT}
+    def _once(self, method: str, path: str, data: Optional[bytes], accept: str,
+              headers: Optional[Mapping[str, str]] = None
+              ) -> Tuple[int, http.client.HTTPMessage, bytes]:
+        with self._open(method, path, data, accept, headers) as response:
+            return response.status, response.headers, response.read()
+
+    @contextlib.contextmanager
+    def _open(self, method: str, path: str, data: Optional[bytes], accept: str,
+              headers: Optional[Mapping[str, str]] = None, timeout: Optional[float] = None
+              ) -> Iterator[http.client.HTTPResponse]:
+        """An answer to be read, whatever its status. What goes wrong on the way, then or while it
+        is read, is a GhnError."""
+        sent = {"Accept": accept, "User-Agent": USER_AGENT, **(headers or {})}
         if data is not None:
-            headers["Content-Type"] = "application/json"
+            sent["Content-Type"] = "application/json"
         if self._token:
-            headers["Authorization"] = f"Bearer {self._token}"
+            sent["Authorization"] = f"Bearer {self._token}"
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" \
             else http.client.HTTPConnection
-        connection = kind(self._parts.hostname, self._parts.port, timeout=self._timeout)
+        connection = kind(self._parts.hostname, self._parts.port,
+                          timeout=self._timeout if timeout is None else timeout)
         try:
             try:
-                connection.request(method, self._parts.path.rstrip("/") + path, data, headers)
+                connection.request(method, self._parts.path.rstrip("/") + path, data, sent)
             except (BrokenPipeError, ConnectionResetError):
                 if connection.sock is None:
                     raise
                 # The server may have refused before it had read everything: hear what it says.
-            response = connection.getresponse()
-            return response.status, response.headers, response.read()
+            yield connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             raise GhnError(self._explain(error), "connection") from error
         finally:
@@ -204,6 +280,21 @@ class Client:
         if isinstance(error, http.client.IncompleteRead):
             return f"the answer of {self.url} broke off; try again"
         return f"no answer from {self.url}: {error or type(error).__name__}"
+
+
+def _network(module_or_request: Union["nn.Module", Mapping[str, Any]],
+             input_shape: Optional[Sequence[int]]
+             ) -> Tuple[Dict[str, Any], Optional["nn.Module"]]:
+    """(request, module or None) of what predict and finetune take."""
+    if isinstance(module_or_request, Mapping):
+        request = dict(module_or_request)
+        if str(request.get("format", "")).startswith("ghn-arch/"):
+            request = {"arch": request}
+        return request, None
+    from .loading import check_loadable
+    from .tracing import trace
+    check_loadable(module_or_request)
+    return {"arch": trace(module_or_request, input_shape or (3, 224, 224))}, module_or_request
 
 
 def _error(status: int, body: bytes) -> GhnError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, List, Tuple
+from typing import Dict, Iterable, List, Mapping, Tuple
 
 import numpy as np
 import torch
@@ -26,14 +26,7 @@ def load(module: nn.Module, answer: Answer) -> None:
     """Loads every tensor of answer into the parameter of its name, on whatever device and in
     whatever precision that is. Everything is checked and made ready first, so that the module is
     untouched if anything fails. Buffers, running statistics among them, stay as they are."""
-    parameters: Dict[str, nn.Parameter] = {}
-    try:
-        parameters.update(module.named_parameters(remove_duplicate=False))
-    except TypeError:  # before PyTorch 2
-        for prefix, owner in module.named_modules(remove_duplicate=False):
-            for name, parameter in owner._parameters.items():
-                if parameter is not None:
-                    parameters[f"{prefix}.{name}" if prefix else name] = parameter
+    parameters = _parameters(module)
     _check(parameters, answer)
     ready: List[Tuple[nn.Parameter, torch.Tensor]] = []
     for name in answer.blocks:
@@ -43,6 +36,16 @@ def load(module: nn.Module, answer: Answer) -> None:
     with torch.no_grad():
         for parameter, values in ready:
             parameter.copy_(values)
+
+
+def _parameters(module: nn.Module) -> Dict[str, nn.Parameter]:
+    """Every parameter under every name that it has."""
+    parameters: Dict[str, nn.Parameter] = {}
+    for prefix, owner in module.named_modules(remove_duplicate=False):
+        for name, parameter in owner._parameters.items():
+            if parameter is not None:
+                parameters[f"{prefix}.{name}" if prefix else name] = parameter
+    return parameters
 
 
 def _check(parameters: Dict[str, nn.Parameter], answer: Answer) -> None:
@@ -56,10 +59,56 @@ def _check(parameters: Dict[str, nn.Parameter], answer: Answer) -> None:
         if not np.isfinite(answer.blocks[name]).all():
             raise GhnError(f"{name!r} has values that are not finite numbers", "invalid_answer",
                            name)
+    _check_whole(parameters, (*answer.blocks, *answer.not_predicted))
+
+
+def _check_whole(parameters: Dict[str, nn.Parameter], names: Iterable[str]) -> None:
+    """Fails unless every parameter is among names."""
     missing = {id(p): n for n, p in parameters.items()}
-    for name in (*answer.blocks, *answer.not_predicted):
+    for name in names:
         if name in parameters:
             missing.pop(id(parameters[name]), None)
     if missing:
         raise GhnError(f"the answer says nothing of {len(missing)} parameters of the module, "
                        f"{next(iter(missing.values()))!r} the first", "invalid_answer")
+
+
+# --- Trained parameters ---
+
+STATISTICS = (".running_mean", ".running_var", ".num_batches_tracked")
+
+
+def load_state(module: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
+    """Loads trained parameters, and the running statistics of batch norms, in place, on whatever
+    device and in whatever precision they are. The module is untouched if anything fails. Every
+    parameter must be there; statistics are loaded where the module has a buffer of their name."""
+    check_loadable(module)
+    parameters = _parameters(module)
+    places: Dict[str, torch.Tensor] = {**dict(module.named_buffers()), **parameters}
+    ready: List[Tuple[torch.Tensor, torch.Tensor]] = []
+    for name, array in tensors.items():
+        place = places.get(name)
+        if place is None and f".{name}".endswith(STATISTICS):
+            continue
+        if place is None:
+            raise GhnError(f"there is a tensor {name!r} that the module has not", "invalid_answer",
+                           name)
+        if tuple(place.shape) != tuple(array.shape):
+            raise GhnError(f"{name!r} is {list(array.shape)}, but {list(place.shape)} in the "
+                           "module", "invalid_answer", name)
+        ready.append((place, torch.from_numpy(np.array(array)).to(place.device, place.dtype)))
+    _check_whole(parameters, tensors)
+    with torch.no_grad():
+        for place, values in ready:
+            place.copy_(values)
+
+
+def state_arrays(module: nn.Module) -> Dict[str, np.ndarray]:
+    """Parameters and running statistics of a module as arrays, in float32 where they are of
+    another precision."""
+    arrays: Dict[str, np.ndarray] = {}
+    for name, tensor in {**_parameters(module), **dict(module.named_buffers())}.items():
+        if isinstance(tensor, nn.Parameter) or f".{name}".endswith(STATISTICS):
+            tensor = tensor.detach().cpu()
+            arrays[name] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    return arrays

@@ -6,7 +6,7 @@ import json
 import math
 import os
 import struct
-from typing import Any, Dict, Mapping, Optional, Tuple, Union
+from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
@@ -83,9 +83,9 @@ def read_safetensors(path: Union[str, "os.PathLike[str]"]
         return parse_safetensors(file.read())
 
 
-def write_safetensors(path: Union[str, "os.PathLike[str]"], tensors: Mapping[str, np.ndarray],
-                      metadata: Optional[Mapping[str, str]] = None) -> None:
-    """Writes arrays as a safetensors file, largest alignment first as the format wants."""
+def _pieces(tensors: Mapping[str, np.ndarray], metadata: Optional[Mapping[str, str]]
+            ) -> Iterator[bytes]:
+    """A file, piece by piece."""
     names = {np.dtype(v): k for k, v in DTYPES.items() if k != "BF16"}
     header: Dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     at = 0
@@ -98,8 +98,23 @@ def write_safetensors(path: Union[str, "os.PathLike[str]"], tensors: Mapping[str
         at += array.nbytes
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(len(text) + 8) % 64)
+    yield struct.pack("<Q", len(text)) + text
+    for name in order:
+        array = tensors[name]
+        yield np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
+
+
+def write_safetensors(path: Union[str, "os.PathLike[str]"], tensors: Mapping[str, np.ndarray],
+                      metadata: Optional[Mapping[str, str]] = None) -> None:
+    """Writes arrays as a safetensors file, largest alignment first as the format wants."""
+    pieces = _pieces(tensors, metadata)
+    first = next(pieces)  # an array that the format has no place for leaves no file behind
     with open(path, "wb") as file:
-        file.write(struct.pack("<Q", len(text)) + text)
-        for name in order:
-            array = tensors[name]
-            file.write(np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes())
+        file.write(first)
+        file.writelines(pieces)
+
+
+def safetensors_bytes(tensors: Mapping[str, np.ndarray],
+                      metadata: Optional[Mapping[str, str]] = None) -> bytes:
+    """The same in memory."""
+    return b"".join(_pieces(tensors, metadata))
