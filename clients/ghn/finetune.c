@@ -1,4 +1,4 @@
-/* ghn finetune: trains a network on this machine. */
+/* ghn finetune: trains a network, on this machine or as a job at a server. */
 #include "train/finetune.h"
 
 #include <errno.h>
@@ -12,6 +12,8 @@
 #include "base/atomic_file.h"
 #include "base/mem.h"
 #include "cli.h"
+#include "finetune_there.h"
+#include "http.h"
 #include "progress.h"
 #include "recipe_options.h"
 #include "start.h"
@@ -20,11 +22,17 @@ const char cli_finetune_help[] =
     "usage: ghn finetune NETWORK.json --data FOLDER -o FILE\n"
     "                    (--checkpoint GHN | --parameters FILE | --init random)\n"
     "                    [--steps N | --epochs X] [--dir DIR] [--json] [recipe]\n"
+    "       ghn finetune NETWORK.json --server URL --data NAME [-o FILE] [--model ID]\n"
+    "                    [--parameters FILE | --init random] [--no-wait] [--steps N ...] [recipe]\n"
     "\n"
     "Trains a network on this machine, from parameters that a hypernetwork predicts, that a file\n"
     "holds, or that are random. NETWORK.json holds a request, arch or genotype; - is standard\n"
     "input. Ctrl-C saves where it is; the same command goes on from there, and comes to the same\n"
     "parameters as if it had never been stopped.\n"
+    "\n"
+    "With --server it becomes a job there, which is followed to its end; Ctrl-C ends only that, "
+    "and\n"
+    "ghn jobs shows, watches and cancels it.\n"
     "\n"
     "  --data FOLDER        the data set: CIFAR-10 or -100 (binary version), the MNIST family, or\n"
     "                       train/CLASS/FILE.jpg and test/CLASS/...; \"shapes\" is drawn\n"
@@ -36,6 +44,13 @@ const char cli_finetune_help[] =
     "                       is removed at the end\n"
     "  --loader-threads N   that read and augment images; 1\n"
     "  --json               a summary with the history, as a JSON object\n"
+    "\n"
+    "at a server:\n"
+    "  --server URL         http://127.0.0.1:8080, say\n"
+    "  --data NAME          one of the server's data sets (ghn datasets)\n"
+    "  --model ID           the server's hypernetwork to start from; its first\n"
+    "  --no-wait            print the id of the job and leave it alone\n"
+    "  --token-file FILE    holds the token that the server asks for\n"
     "\n"
     "the recipe:\n"
     "  --steps N, --epochs X         how long; 1000 steps\n"
@@ -65,6 +80,10 @@ struct wanted {
     int64_t loader_threads;
     bool json;
     struct ghn_recipe recipe;
+
+    const char *server, *token_file, *model;
+    bool no_wait;
+    json_t *fields; /* of the recipe that were given */
 };
 
 /* Set by a signal, read by the training. */
@@ -104,22 +123,34 @@ static int choose_start(struct wanted *wanted, bool init_given) {
     return CLI_OK;
 }
 
+/* The same for a job: what the server has to say of it, it says itself. */
+static int choose_start_there(const struct wanted *wanted) {
+    if (wanted->source.checkpoint)
+        return cli_usage("finetune", "--server and --checkpoint exclude each other; --model ID is "
+                                     "for the server's");
+    if (wanted->dir || wanted->json)
+        return cli_usage("finetune", "--dir and --json do not go with --server");
+    return CLI_OK;
+}
+
 /* The recipe of the options; CLI_OK or a complaint's exit code. */
 static int read_recipe(const struct cli_recipe_options *fields, struct wanted *wanted) {
-    json_t *object = NULL;
     struct ghn_err err = GHN_ERR_INIT;
-    enum ghn_status status = cli_recipe_options_json(fields, &object, &err);
+    enum ghn_status status = cli_recipe_options_json(fields, &wanted->fields, &err);
     if (status == GHN_OK)
-        status = ghn_recipe_from_json(object, "", &wanted->recipe, &err);
-    int code = status == GHN_OK ? choose_start(wanted, json_object_get(object, "init") != NULL)
-                                : cli_usage("finetune", "%s: %s", err.where, err.message);
-    json_decref(object);
-    return code;
+        status = ghn_recipe_from_json(wanted->fields, "", &wanted->recipe, &err);
+    if (status != GHN_OK)
+        return cli_usage("finetune", "%s: %s", err.where, err.message);
+    if (wanted->server)
+        return choose_start_there(wanted);
+    if (wanted->no_wait || wanted->model || wanted->token_file)
+        return cli_usage("finetune", "--model, --no-wait and --token-file need --server URL");
+    return choose_start(wanted, json_object_get(wanted->fields, "init") != NULL);
 }
 
 static int parse_with(int argc, char **argv, struct cli_recipe_options *fields,
                       struct wanted *wanted) {
-    struct cli_option options[CLI_RECIPE_FIELDS + 8] = {
+    struct cli_option options[CLI_RECIPE_FIELDS + 11] = {
         {.name = "data", .text = &wanted->data},
         {.name = "output", .letter = 'o', .text = &wanted->output},
         {.name = "dir", .text = &wanted->dir},
@@ -127,8 +158,12 @@ static int parse_with(int argc, char **argv, struct cli_recipe_options *fields,
         {.name = "parameters", .text = &wanted->source.parameters},
         {.name = "loader-threads", .number = &wanted->loader_threads, .min = 1, .max = 64},
         {.name = "json", .flag = &wanted->json},
+        {.name = "server", .text = &wanted->server},
+        {.name = "token-file", .text = &wanted->token_file},
+        {.name = "model", .text = &wanted->model},
+        {.name = "no-wait", .flag = &wanted->no_wait},
     };
-    enum { OWN = 7 };
+    enum { OWN = 11 };
     int first, code = CLI_OK;
     size_t n = OWN + cli_recipe_options_list(fields, options + OWN);
     if (!cli_options(argc, argv, options, n, cli_finetune_help, 1, 1, &first, &code))
@@ -136,7 +171,7 @@ static int parse_with(int argc, char **argv, struct cli_recipe_options *fields,
     wanted->network = argv[first];
     if (!wanted->data)
         return cli_usage("finetune", "--data FOLDER is missing");
-    if (!wanted->output)
+    if (!wanted->output && !wanted->server)
         return cli_usage("finetune", "-o FILE is missing");
     return read_recipe(fields, wanted);
 }
@@ -299,17 +334,35 @@ static int train(const struct wanted *wanted, struct cli_start *start, const cha
     return status == GHN_OK ? finish(wanted, dir, &progress.last) : fail(&err, status, wanted, dir);
 }
 
-int cli_finetune(int argc, char **argv) {
-    struct wanted wanted = {.loader_threads = 1};
+static int train_here(const struct wanted *wanted) {
     struct cli_start start = {0};
     struct ghn_arena arena = GHN_ARENA_INIT;
-    int code;
-    if (!parse(argc, argv, &wanted, &code))
-        return code;
     const char *dir =
-        wanted.dir ? wanted.dir : ghn_arena_printf(&arena, "%s.training", wanted.output);
-    code = dir ? train(&wanted, &start, dir) : cli_failf(NULL, NULL, "not enough memory");
+        wanted->dir ? wanted->dir : ghn_arena_printf(&arena, "%s.training", wanted->output);
+    int code = dir ? train(wanted, &start, dir) : cli_failf(NULL, NULL, "not enough memory");
     cli_start_done(&start);
     ghn_arena_done(&arena);
+    return code;
+}
+
+static int train_there(const struct wanted *wanted) {
+    const struct cli_submission submission = {
+        .link = {.server = cli_server(wanted->server), .token_file = wanted->token_file},
+        .network = wanted->network,
+        .data = wanted->data,
+        .model = wanted->model,
+        .parameters = wanted->source.parameters,
+        .fields = wanted->fields,
+        .output = wanted->output,
+        .wait = !wanted->no_wait};
+    return cli_finetune_there(&submission);
+}
+
+int cli_finetune(int argc, char **argv) {
+    struct wanted wanted = {.loader_threads = 1};
+    int code;
+    if (parse(argc, argv, &wanted, &code))
+        code = wanted.server ? train_there(&wanted) : train_here(&wanted);
+    json_decref(wanted.fields);
     return code;
 }

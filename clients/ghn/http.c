@@ -3,6 +3,7 @@
 #include <curl/curl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/json.h"
 #include "cli.h"
@@ -10,9 +11,18 @@
 /* What is kept of an error answer. */
 enum { MAX_PROBLEM = 65536 };
 
+/* Of a JSON answer. */
+enum { MAX_ANSWER = 64 << 20 };
+
+/* How often a request with a key is sent. */
+enum { ATTEMPTS = 5 };
+
 /* One request under way. */
 struct transfer {
+    const struct cli_http *http;
     CURL *curl;
+    bool taken;  /* something of a good answer has come */
+    bool enough; /* the taker wants no more */
     struct cli_output *output;
     struct ghn_err write_err; /* why the output took no more */
     char *problem;            /* the body of an error answer */
@@ -35,8 +45,14 @@ static long code_of(CURL *curl) {
 static size_t on_body(char *data, size_t size, size_t count, void *context) {
     struct transfer *transfer = context;
     size_t n = size * count, room = MAX_PROBLEM - transfer->problem_size;
-    if (code_of(transfer->curl) / 100 == 2)
-        return cli_output_write(transfer->output, data, n, &transfer->write_err) == GHN_OK ? n : 0;
+    if (code_of(transfer->curl) / 100 == 2) {
+        transfer->taken = true;
+        if (!transfer->http->take)
+            return cli_output_write(transfer->output, data, n, &transfer->write_err) == GHN_OK ? n
+                                                                                               : 0;
+        transfer->enough = !transfer->http->take(transfer->http->context, data, n);
+        return transfer->enough ? 0 : n;
+    }
     (void)memcpy(transfer->problem + transfer->problem_size, data, n < room ? n : room);
     transfer->problem_size += n < room ? n : room;
     return n;
@@ -47,7 +63,10 @@ static int on_progress(void *context, curl_off_t total, curl_off_t done, curl_of
     struct transfer *transfer = context;
     (void)up_total;
     (void)up_done;
-    return !cli_output_progress(transfer->output, (uint64_t)done, (uint64_t)total);
+    if (transfer->http->stop && *transfer->http->stop)
+        return 1;
+    return transfer->output &&
+           !cli_output_progress(transfer->output, (uint64_t)done, (uint64_t)total);
 }
 
 /* What the server says is wrong. */
@@ -71,6 +90,15 @@ static enum ghn_status fail_with_problem(const struct transfer *transfer, const 
     return status;
 }
 
+static enum ghn_status add_header(struct curl_slist **headers, const char *text,
+                                  struct ghn_err *err) {
+    struct curl_slist *longer = curl_slist_append(*headers, text);
+    if (!longer)
+        return ghn_fail_memory(err);
+    *headers = longer;
+    return GHN_OK;
+}
+
 /* "Authorization: Bearer ..." with the first word of the file. */
 static enum ghn_status add_token(struct curl_slist **headers, const char *path,
                                  struct ghn_err *err) {
@@ -87,28 +115,27 @@ static enum ghn_status add_token(struct curl_slist **headers, const char *path,
     else
         (void)snprintf(header, sizeof(header), "Authorization: Bearer %.*s", (int)length, text);
     free(text);
-    if (status != GHN_OK)
-        return status;
-    struct curl_slist *longer = curl_slist_append(*headers, header);
-    if (!longer)
-        return ghn_fail_memory(err);
-    *headers = longer;
-    return GHN_OK;
+    return status == GHN_OK ? add_header(headers, header, err) : status;
 }
 
 static enum ghn_status make_headers(const struct cli_http *http, struct curl_slist **headers,
                                     struct ghn_err *err) {
-    char accept[128];
-    (void)snprintf(accept, sizeof(accept), "Accept: %s", http->accept ? http->accept : "*/*");
-    *headers = curl_slist_append(NULL, accept);
-    if (*headers && http->body) {
-        struct curl_slist *longer = curl_slist_append(*headers, "Content-Type: application/json");
-        if (!longer)
-            return ghn_fail_memory(err);
+    char text[256];
+    (void)snprintf(text, sizeof(text), "Accept: %s", http->accept ? http->accept : "*/*");
+    enum ghn_status status = add_header(headers, text, err);
+    if (status == GHN_OK && http->body)
+        status = add_header(headers, "Content-Type: application/json", err);
+    if (status == GHN_OK && http->key) {
+        (void)snprintf(text, sizeof(text), "Idempotency-Key: %s", http->key);
+        status = add_header(headers, text, err);
     }
-    if (!*headers)
-        return ghn_fail_memory(err);
-    return http->token_file ? add_token(headers, http->token_file, err) : GHN_OK;
+    if (status == GHN_OK && http->last_event > 0) {
+        (void)snprintf(text, sizeof(text), "Last-Event-ID: %lld", (long long)http->last_event);
+        status = add_header(headers, text, err);
+    }
+    if (status == GHN_OK && http->token_file)
+        status = add_token(headers, http->token_file, err);
+    return status;
 }
 
 static void set_options(struct transfer *transfer, const struct cli_http *http, const char *url,
@@ -120,6 +147,7 @@ static void set_options(struct transfer *transfer, const struct cli_http *http, 
     (void)curl_easy_setopt(curl, CURLOPT_USERAGENT, "ghn/" GHN_VERSION);
     (void)curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
     (void)curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 512L << 10);
+    (void)curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
     (void)curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
@@ -129,14 +157,40 @@ static void set_options(struct transfer *transfer, const struct cli_http *http, 
         (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)strlen(http->body));
         (void)curl_easy_setopt(curl, CURLOPT_POSTFIELDS, http->body);
     }
+    if (http->method)
+        (void)curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, http->method);
+}
+
+/* Whether a request with a key is to be sent again: its answer was lost, or the server is busy. */
+static bool is_lost(const struct transfer *transfer, CURLcode result) {
+    if (transfer->taken)
+        return false;
+    return result == CURLE_GOT_NOTHING || result == CURLE_RECV_ERROR ||
+           result == CURLE_SEND_ERROR || result == CURLE_PARTIAL_FILE ||
+           (result == CURLE_OK && code_of(transfer->curl) == 503);
+}
+
+static CURLcode perform_with_key(struct transfer *transfer) {
+    CURLcode result = curl_easy_perform(transfer->curl);
+    struct timespec pause = {0, 250000000};
+    for (int i = 1; i < ATTEMPTS && transfer->http->key && is_lost(transfer, result); i++) {
+        (void)nanosleep(&pause, NULL);
+        pause.tv_sec = 2 * pause.tv_sec + pause.tv_nsec * 2 / 1000000000;
+        pause.tv_nsec = pause.tv_nsec * 2 % 1000000000;
+        transfer->problem_size = 0;
+        result = curl_easy_perform(transfer->curl);
+    }
+    return result;
 }
 
 static enum ghn_status perform(struct transfer *transfer, const char *url, long *ret_code,
                                struct ghn_err *err) {
-    CURLcode result = curl_easy_perform(transfer->curl);
+    CURLcode result = perform_with_key(transfer);
     *ret_code = code_of(transfer->curl);
     if (result == CURLE_ABORTED_BY_CALLBACK)
         return ghn_fail(err, GHN_IO, NULL, "interrupted; nothing was written");
+    if (result == CURLE_WRITE_ERROR && transfer->enough)
+        return GHN_OK;
     if (result == CURLE_WRITE_ERROR)
         return ghn_fail(err, GHN_IO, transfer->write_err.where, "%s", transfer->write_err.message);
     if (result != CURLE_OK)
@@ -147,7 +201,7 @@ static enum ghn_status perform(struct transfer *transfer, const char *url, long 
 enum ghn_status cli_http_request(const struct cli_http *http, struct cli_output *output,
                                  long *ret_code, struct ghn_err *err) {
     struct transfer transfer = {
-        .curl = curl_easy_init(), .output = output, .problem = malloc(MAX_PROBLEM)};
+        .http = http, .curl = curl_easy_init(), .output = output, .problem = malloc(MAX_PROBLEM)};
     struct curl_slist *headers = NULL;
     char url[1024];
     enum ghn_status status;
@@ -170,4 +224,55 @@ enum ghn_status cli_http_request(const struct cli_http *http, struct cli_output 
     curl_easy_cleanup(transfer.curl);
     free(transfer.problem);
     return status;
+}
+
+/* --- JSON --- */
+
+struct memory {
+    char *data;
+    size_t n;
+    bool failed;
+};
+
+static bool keep(void *context, const char *data, size_t n) {
+    struct memory *memory = context;
+    char *grown = memory->n + n <= MAX_ANSWER ? realloc(memory->data, memory->n + n) : NULL;
+    if (!grown) {
+        memory->failed = true;
+        return false;
+    }
+    memcpy(grown + memory->n, data, n);
+    memory->data = grown;
+    memory->n += n;
+    return true;
+}
+
+enum ghn_status cli_http_json(const struct cli_http *http, json_t **ret, long *ret_code,
+                              struct ghn_err *err) {
+    struct memory memory = {0};
+    struct cli_http request = *http;
+    request.accept = "application/json";
+    request.take = keep;
+    request.context = &memory;
+    enum ghn_status status = cli_http_request(&request, NULL, ret_code, err);
+    if (status == GHN_OK && memory.failed)
+        status = ghn_fail(err, GHN_TOO_LARGE, http->path, "the answer is too long");
+    if (status == GHN_OK &&
+        ghn_json_load(memory.data ? memory.data : "", memory.n, NULL, ret, NULL) != GHN_OK)
+        status = ghn_fail(err, GHN_IO, http->server, "the answer is no JSON; is this a ghnd?");
+    free(memory.data);
+    return status;
+}
+
+const char *cli_http_advice(long code) {
+    switch (code) {
+    case 0:
+        return "is ghnd running there? --server URL or GHN_SERVER names another";
+    case 401:
+        return "the server asks for a token: --token-file FILE";
+    case 503:
+        return "the server is busy; try again in a moment";
+    default:
+        return NULL;
+    }
 }

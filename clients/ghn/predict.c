@@ -122,10 +122,8 @@ static enum ghn_status ask_server(const struct cli_request *request, const struc
     free(body);
     if (status != GHN_OK && code == 0)
         *ret_next = "is ghnd running there? --checkpoint FILE predicts without a server";
-    else if (status != GHN_OK && code == 401)
-        *ret_next = "the server asks for a token: --token-file FILE";
-    else if (status != GHN_OK && code == 503)
-        *ret_next = "the server is busy; try again in a moment";
+    else if (status != GHN_OK)
+        *ret_next = cli_http_advice(code);
     return status;
 }
 

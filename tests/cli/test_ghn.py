@@ -79,7 +79,7 @@ class CommandLine(Case):
     def test_help_names_every_command(self):
         listed, _ = self.ghn("--help")
         for name in ("predict", "info", "convert", "graph", "dataset", "new", "health", "finetune",
-                     "eval"):
+                     "eval", "jobs", "datasets"):
             with self.subTest(name):
                 self.assertIn(f"\n  {name} ", listed)
                 by_help, _ = self.ghn("help", name)
