@@ -3,6 +3,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "nn/attend.h"
 #include "nn/kernels.h"
 #include "nn/layer.h"
@@ -36,11 +37,20 @@ static struct geometry geometry_of(const struct ghn__site *site) {
     return g;
 }
 
+/* The geometry is kept: the team may have another size by the time of a pass, the work space has
+ * not. */
 static enum ghn_status plan(struct ghn__site *site, struct ghn_err *err) {
-    (void)err;
-    struct geometry g = geometry_of(site);
-    site->scratch_bytes = (size_t)g.parts * g.part_floats * sizeof(float);
+    struct geometry *g = ghn_malloc(sizeof *g);
+    if (!g)
+        return ghn_fail_memory(err);
+    *g = geometry_of(site);
+    site->scratch_bytes = (size_t)g->parts * g->part_floats * sizeof(float);
+    site->state = g;
     return GHN_OK;
+}
+
+static void done(struct ghn__site *site) {
+    ghn_free(site->state);
 }
 
 /* The row of the bias table for tokens t and s. */
@@ -93,14 +103,14 @@ static void attend(const struct ghn__site *site, const struct geometry *g, int64
 
 static void forward_parts(void *context, int64_t first, int64_t last) {
     const struct ghn__site *site = context;
-    struct geometry g = geometry_of(site);
+    const struct geometry *g = site->state;
     struct task task;
     for (int64_t part = first; part < last; part++) {
-        int64_t tasks = g.rows * g.heads;
-        for (int64_t i = tasks * part / g.parts; i < tasks * (part + 1) / g.parts; i++) {
-            begin_task(site, &g, part, &task);
-            attend(site, &g, i / g.heads, i % g.heads, &task);
-            move(&site->out, &g, i / g.heads, i % g.heads, 1, 0, task.head.out, task.head.ld, true,
+        int64_t tasks = g->rows * g->heads;
+        for (int64_t i = tasks * part / g->parts; i < tasks * (part + 1) / g->parts; i++) {
+            begin_task(site, g, part, &task);
+            attend(site, g, i / g->heads, i % g->heads, &task);
+            move(&site->out, g, i / g->heads, i % g->heads, 1, 0, task.head.out, task.head.ld, true,
                  false);
         }
     }
@@ -108,7 +118,7 @@ static void forward_parts(void *context, int64_t first, int64_t last) {
 
 static enum ghn_status forward(struct ghn__site *site, struct ghn_err *err) {
     (void)err;
-    ghn__parallel(geometry_of(site).parts, 1, forward_parts, site);
+    ghn__parallel(((const struct geometry *)site->state)->parts, 1, forward_parts, site);
     return GHN_OK;
 }
 
@@ -129,29 +139,29 @@ static void backward_task(const struct ghn__site *site, const struct geometry *g
 
 static void backward_parts(void *context, int64_t first, int64_t last) {
     const struct ghn__site *site = context;
-    struct geometry g = geometry_of(site);
+    const struct geometry *g = site->state;
     struct task task;
     for (int64_t part = first; part < last; part++) {
-        int64_t tasks = g.rows * g.heads;
-        begin_task(site, &g, part, &task);
-        if (g.table)
-            memset(task.dtable, 0, (size_t)(g.table * g.heads) * sizeof(float));
-        for (int64_t i = tasks * part / g.parts; i < tasks * (part + 1) / g.parts; i++) {
-            begin_task(site, &g, part, &task);
-            backward_task(site, &g, i / g.heads, i % g.heads, &task);
+        int64_t tasks = g->rows * g->heads;
+        begin_task(site, g, part, &task);
+        if (g->table)
+            memset(task.dtable, 0, (size_t)(g->table * g->heads) * sizeof(float));
+        for (int64_t i = tasks * part / g->parts; i < tasks * (part + 1) / g->parts; i++) {
+            begin_task(site, g, part, &task);
+            backward_task(site, g, i / g->heads, i % g->heads, &task);
         }
     }
 }
 
 static enum ghn_status backward(struct ghn__site *site, struct ghn_err *err) {
     (void)err;
-    struct geometry g = geometry_of(site);
-    ghn__parallel(g.parts, 1, backward_parts, site);
-    for (int64_t k = 0; k < g.table * g.heads; k++) {
+    const struct geometry *g = site->state;
+    ghn__parallel(g->parts, 1, backward_parts, site);
+    for (int64_t k = 0; k < g->table * g->heads; k++) {
         float sum = site->add_param[0] ? site->dparams[0][k] : 0.0f;
-        for (int64_t part = 0; part < g.parts; part++)
-            sum += ((const float *)site->scratch)[(size_t)part * g.part_floats + g.head_floats +
-                                                  (size_t)(g.tokens * g.tokens + k)];
+        for (int64_t part = 0; part < g->parts; part++)
+            sum += ((const float *)site->scratch)[(size_t)part * g->part_floats + g->head_floats +
+                                                  (size_t)(g->tokens * g->tokens + k)];
         site->dparams[0][k] = sum;
     }
     return GHN_OK;
@@ -161,4 +171,5 @@ const struct ghn__layer ghn__layer_attention = {.order = GHN__ROW_MAJOR,
                                                 .keeps_input = true,
                                                 .plan = plan,
                                                 .forward = forward,
-                                                .backward = backward};
+                                                .backward = backward,
+                                                .done = done};
