@@ -1,5 +1,7 @@
 #include "nn/kernels.h"
 
+#include <pthread.h>
+
 #include "nn/dnnl.h"
 
 extern const struct ghn__nn_kernels ghn__nn_table_plain;
@@ -22,7 +24,17 @@ int ghn__nn_kernels_all(const struct ghn__nn_kernels *ret[3]) {
     return n;
 }
 
-const struct ghn__nn_kernels *ghn__nn_kernels(void) {
+/* Inner loops ask for the table, and asking oneDNN for the instruction set takes longer than a
+ * short row; the answer never changes within a process. */
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+static const struct ghn__nn_kernels *best;
+
+static void find_best(void) {
     const struct ghn__nn_kernels *all[3];
-    return all[ghn__nn_kernels_all(all) - 1];
+    best = all[ghn__nn_kernels_all(all) - 1];
+}
+
+const struct ghn__nn_kernels *ghn__nn_kernels(void) {
+    (void)pthread_once(&once, find_best);
+    return best;
 }

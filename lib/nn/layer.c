@@ -44,7 +44,7 @@ struct loops {
     const void *x_data;
     enum ghn_dtype y_type, x_type;
     size_t y_size, x_size;
-    bool add;
+    bool add, planes; /* planes: the two innermost loops are copied at once */
 };
 
 static void sort_and_join(struct loops *loops, const struct ghn__tensor *dst,
@@ -78,31 +78,62 @@ static void sort_and_join(struct loops *loops, const struct ghn__tensor *dst,
     }
 }
 
-/* The innermost loop, at elements y and x. */
-static void copy_row(const struct loops *loops, int64_t y, int64_t x) {
+/* Where the innermost rows are not contiguous on both sides, two loops are left to the kernel: the
+ * innermost, and of the others the one along which x is closest together. */
+static void pair_loops(struct loops *loops) {
+    int last = loops->n - 1, near = 0;
+    loops->planes = loops->y[last] != 1 || loops->x[last] != 1;
+    if (!loops->planes || last == 0)
+        return;
+    for (int k = 1; k < last; k++)
+        if (loops->x[k] < loops->x[near])
+            near = k;
+    int64_t count = loops->count[near], y = loops->y[near], x = loops->x[near];
+    for (int k = near; k < last - 1; k++) {
+        loops->count[k] = loops->count[k + 1];
+        loops->y[k] = loops->y[k + 1];
+        loops->x[k] = loops->x[k + 1];
+    }
+    loops->count[last - 1] = count;
+    loops->y[last - 1] = y;
+    loops->x[last - 1] = x;
+}
+
+/* Rows [at, at + n) of the innermost loop's; all of them lie in one pass of the loop around it. */
+static void copy_band(const struct loops *loops, int64_t at, int64_t n) {
     int last = loops->n - 1;
+    int64_t rest = at, y = 0, x = 0;
+    for (int k = last - 1; k >= 0; k--) {
+        int64_t i = rest % loops->count[k];
+        rest /= loops->count[k];
+        y += i * loops->y[k];
+        x += i * loops->x[k];
+    }
     char *dst = (char *)loops->y_data + (size_t)y * loops->y_size;
     const char *src = (const char *)loops->x_data + (size_t)x * loops->x_size;
-    const struct ghn__nn_kernels *kernels = ghn__nn_kernels();
-    if (loops->y[last] == 1 && loops->x[last] == 1)
-        kernels->copy(dst, loops->y_type, src, loops->x_type, loops->count[last], loops->add);
-    else
-        kernels->copy_strided(dst, loops->y_type, loops->y[last], src, loops->x_type,
-                              loops->x[last], loops->count[last], loops->add);
+    if (!loops->planes) {
+        ghn__nn_kernels()->copy(dst, loops->y_type, src, loops->x_type, loops->count[last],
+                                loops->add);
+        return;
+    }
+    int outer = last > 0 ? last - 1 : 0;
+    const int64_t y_strides[] = {loops->y[outer], loops->y[last]},
+                  x_strides[] = {loops->x[outer], loops->x[last]},
+                  extents[] = {n, loops->count[last]};
+    ghn__nn_kernels()->copy_plane(dst, loops->y_type, y_strides, src, loops->x_type, x_strides,
+                                  extents, loops->add);
 }
 
 /* Rows [begin, end) of all innermost rows. */
 static void copy_rows(void *context, int64_t begin, int64_t end) {
     const struct loops *loops = context;
-    for (int64_t row = begin; row < end; row++) {
-        int64_t rest = row, y = 0, x = 0;
-        for (int k = loops->n - 2; k >= 0; k--) {
-            int64_t i = rest % loops->count[k];
-            rest /= loops->count[k];
-            y += i * loops->y[k];
-            x += i * loops->x[k];
-        }
-        copy_row(loops, y, x);
+    int64_t around = loops->planes && loops->n > 1 ? loops->count[loops->n - 2] : 1;
+    for (int64_t row = begin; row < end;) {
+        int64_t n = around - row % around;
+        if (n > end - row)
+            n = end - row;
+        copy_band(loops, row, n);
+        row += n;
     }
 }
 
@@ -130,6 +161,7 @@ void ghn__copy(const struct ghn__tensor *dst, const struct ghn__tensor *src, boo
                           .add = add};
     sort_and_join(&loops, dst, src);
     split_single_row(&loops);
+    pair_loops(&loops);
     int64_t rows = 1;
     for (int k = 0; k < loops.n - 1; k++)
         rows *= loops.count[k];

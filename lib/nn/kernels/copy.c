@@ -29,12 +29,49 @@ void GHN__K(copy)(void *y, enum ghn_dtype y_type, const void *x, enum ghn_dtype 
         copy(y, GHN_BF16, x, GHN_BF16, n, add);
 }
 
-void GHN__K(copy_strided)(void *y, enum ghn_dtype y_type, int64_t y_stride, const void *x,
-                          enum ghn_dtype x_type, int64_t x_stride, int64_t n, bool add) {
-    for (int64_t i = 0; i < n; i++)
-        ghn__put(y, y_type, i * y_stride,
-                 ghn__get(x, x_type, i * x_stride) +
-                     (add ? ghn__get(y, y_type, i * y_stride) : 0.0f));
+enum { TILE = 32 };
+
+/* In tiles, so that a line of x that is read across its direction is still at hand for the next row
+ * of y. */
+GHN__INLINE void plane(void *y, enum ghn_dtype y_type, const int64_t y_strides[2], int64_t y_step,
+                       const void *x, enum ghn_dtype x_type, const int64_t x_strides[2],
+                       const int64_t n[2], bool add) {
+    for (int64_t top = 0; top < n[0]; top += TILE)
+        for (int64_t left = 0; left < n[1]; left += TILE) {
+            int64_t bottom = top + TILE < n[0] ? top + TILE : n[0],
+                    right = left + TILE < n[1] ? left + TILE : n[1];
+            for (int64_t i = top; i < bottom; i++)
+                for (int64_t j = left; j < right; j++) {
+                    int64_t to = i * y_strides[0] + j * y_step;
+                    float value = ghn__get(x, x_type, i * x_strides[0] + j * x_strides[1]);
+                    ghn__put(y, y_type, to, add ? value + ghn__get(y, y_type, to) : value);
+                }
+        }
+}
+
+/* The innermost step of y is nearly always 1: known, its rows are written as vectors. */
+GHN__INLINE void plane_of_types(void *y, enum ghn_dtype y_type, const int64_t y_strides[2],
+                                const void *x, enum ghn_dtype x_type, const int64_t x_strides[2],
+                                const int64_t n[2], bool add) {
+    if (y_strides[1] == 1 && add)
+        plane(y, y_type, y_strides, 1, x, x_type, x_strides, n, true);
+    else if (y_strides[1] == 1)
+        plane(y, y_type, y_strides, 1, x, x_type, x_strides, n, false);
+    else
+        plane(y, y_type, y_strides, y_strides[1], x, x_type, x_strides, n, add);
+}
+
+void GHN__K(copy_plane)(void *y, enum ghn_dtype y_type, const int64_t y_strides[2], const void *x,
+                        enum ghn_dtype x_type, const int64_t x_strides[2], const int64_t n[2],
+                        bool add) {
+    if (y_type == GHN_F32 && x_type == GHN_F32)
+        plane_of_types(y, GHN_F32, y_strides, x, GHN_F32, x_strides, n, add);
+    else if (y_type == GHN_F32)
+        plane_of_types(y, GHN_F32, y_strides, x, GHN_BF16, x_strides, n, add);
+    else if (x_type == GHN_F32)
+        plane_of_types(y, GHN_BF16, y_strides, x, GHN_F32, x_strides, n, add);
+    else
+        plane_of_types(y, GHN_BF16, y_strides, x, GHN_BF16, x_strides, n, add);
 }
 
 void GHN__K(fill)(void *y, enum ghn_dtype dtype, int64_t begin, int64_t end, float value) {
