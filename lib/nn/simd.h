@@ -33,6 +33,7 @@ GHN__INLINE ghn__vf ghn__select(ghn__vi mask, ghn__vf a, ghn__vf b) {
     return (ghn__vf)(((ghn__vi)a & mask) | ((ghn__vi)b & ~mask));
 }
 
+/* The larger, the smaller; b where one is NaN, so that a bound goes first to let NaN through. */
 GHN__INLINE ghn__vf ghn__max(ghn__vf a, ghn__vf b) {
     return ghn__select(a > b, a, b);
 }
@@ -107,11 +108,12 @@ GHN__INLINE float ghn__sum(ghn__vf x) {
     return sum;
 }
 
-/* e^x to about 2 units in the last place; 0 below -87.3, and e^88.3 above 88.3. */
+/* e^x to about 2 units in the last place; 0 below -87.3, and e^88.3 above 88.3. NaN stays NaN:
+ * nothing downstream could tell otherwise that a run has diverged. */
 GHN__INLINE ghn__vf ghn__exp(ghn__vf x) {
-    x = ghn__min(x, ghn__splat(88.3f));
+    x = ghn__min(ghn__splat(88.3f), x);
     ghn__vi tiny = x < ghn__splat(-87.3f);
-    x = ghn__max(x, ghn__splat(-87.3f));
+    x = ghn__max(ghn__splat(-87.3f), x);
     ghn__vf t = x * 1.44269504f;
     ghn__vf k = (t + 12582912.0f) -
                 12582912.0f; /* to the nearest integer: 1.5 * 2^23 pushes the fraction out */

@@ -32,10 +32,10 @@ GHN__INLINE ghn__vf ghn__gelu_inner(ghn__vf x) {
 }
 
 GHN__INLINE ghn__vf ghn__clamp(ghn__vf x, float low, float high) {
-    return ghn__min(ghn__max(x, ghn__splat(low)), ghn__splat(high));
+    return ghn__min(ghn__splat(high), ghn__max(ghn__splat(low), x));
 }
 
-/* f(x). NaN stays NaN in relu and its kin. */
+/* f(x). NaN stays NaN. */
 GHN__INLINE ghn__vf ghn__act(enum ghn__act kind, float parameter, ghn__vf x) {
     ghn__vf zero = ghn__splat(0);
     switch (kind) {
