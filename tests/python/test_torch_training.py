@@ -205,7 +205,9 @@ def small_vit():
     return prepare(vit)
 
 
-# Family: (always, size, how the module is made, learning rate if not LR).
+# Family: (always, size, how the module is made, learning rate if not LR: where with LR PyTorch in f32
+# ends as far from PyTorch in f64 as the tolerance allows. ShuffleNet's losses do by 1e-3, libghn's by
+# 2e-4.)
 FAMILIES = {
     "alexnet": (True, 64, lambda: narrow(model("alexnet"))),
     "vgg11_bn": (False, 32, lambda: narrow(model("vgg11_bn"))),
@@ -219,7 +221,7 @@ FAMILIES = {
     "mobilenet_v2": (False, 64, None),
     "mobilenet_v3_small": (True, 64, None),
     "mnasnet0_5": (False, 64, None),
-    "shufflenet_v2_x0_5": (True, 64, None),
+    "shufflenet_v2_x0_5": (True, 64, None, 0.001),
     "efficientnet_b0": (False, 64, None),
     "efficientnet_v2_s": (False, 64, None),
     "regnet_y_400mf": (True, 64, None, 0.001),
