@@ -1,6 +1,7 @@
 #include "nn/run.h"
 
 #include <string.h>
+#include <time.h>
 
 #include "nn/dnnl.h"
 #include "nn/run_impl.h"
@@ -99,6 +100,25 @@ static void bind_params(struct ghn__step *step, const struct ghn_params *params)
         pointers[k] = params->values + params->offsets[step->params[k]];
 }
 
+static double seconds(void) {
+    struct timespec t;
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+typedef enum ghn_status pass(struct ghn__site *site, struct ghn_err *err);
+
+/* One pass of a step; its time is added to *time unless that is NULL. */
+static enum ghn_status run_pass(pass *of, struct ghn__site *site, double *time,
+                                struct ghn_err *err) {
+    if (!time)
+        return of(site, err);
+    double start = seconds();
+    enum ghn_status status = of(site, err);
+    *time += seconds() - start;
+    return status;
+}
+
 /* Fills in whose failure it was. */
 static enum ghn_status blame(const struct ghn__step *step, enum ghn_status status,
                              struct ghn_err *err) {
@@ -123,7 +143,8 @@ enum ghn_status ghn_run_forward(struct ghn_run *run, struct ghn_params *params, 
         at->site.seed = seed;
         at->site.step = step;
         at->site.scratch = ghn__run_at(run, at->scratch[0]);
-        enum ghn_status status = at->layer->forward(&at->site, err);
+        enum ghn_status status = run_pass(at->layer->forward, &at->site,
+                                          run->times ? &run->times[s].forward : NULL, err);
         if (status)
             return blame(at, status, err);
     }
@@ -171,7 +192,8 @@ enum ghn_status ghn_run_backward(struct ghn_run *run, const struct ghn_params *p
         for (int k = 0; k < at->site.node->n_params; k++)
             pointers[k] = gradient + params->offsets[at->params[k]];
         at->site.scratch = ghn__run_at(run, at->scratch[1]);
-        enum ghn_status status = at->layer->backward(&at->site, err);
+        enum ghn_status status = run_pass(at->layer->backward, &at->site,
+                                          run->times ? &run->times[s].backward : NULL, err);
         if (status)
             return blame(at, status, err);
         add_spare(&at->site);

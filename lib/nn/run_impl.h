@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "nn/layer.h"
+#include "nn/profile.h"
 #include "nn/run.h"
 
 struct ghn__block {
@@ -58,6 +59,7 @@ struct ghn_run {
     void *memory;
     size_t bytes;
     bool planned, forward_done;
+    struct ghn__step_time *times; /* (n_steps) if it measures, else NULL */
 };
 
 /* Steps and values of the nodes on the path, layers planned (plan_steps.c). */
