@@ -31,3 +31,16 @@ uint64_t ghn_rng_stream(const char *name) {
         hash = (hash ^ (unsigned char)*c) * 0x100000001B3u;
     return hash;
 }
+
+uint64_t ghn_rng_draw(struct ghn_rng *rng) {
+    return ghn_rng_bits(rng->seed, rng->stream, rng->next++);
+}
+
+int ghn_rng_int(struct ghn_rng *rng, int min, int max) {
+    uint64_t n = (uint64_t)((int64_t)max - min) + 1;
+    return (int)(min + (int64_t)(ghn_rng_draw(rng) % n));
+}
+
+bool ghn_rng_chance(struct ghn_rng *rng, double p) {
+    return (double)(ghn_rng_draw(rng) >> 11) * 0x1p-53 < p;
+}

@@ -7,6 +7,7 @@
 #ifndef GHN_BASE_RNG_H
 #define GHN_BASE_RNG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 /* Number i of a stream: 64 uniform bits. */
@@ -22,5 +23,23 @@ double ghn_rng_normal(uint64_t seed, uint64_t stream, uint64_t i);
 /* The stream number of a name, so that what is called "fc.weight" gets the same numbers wherever it
  * stands (FNV-1a). */
 uint64_t ghn_rng_stream(const char *name);
+
+/* --- One number after the other --- */
+
+/* A place in a stream, for draws of which the later depend on the earlier. Whoever draws moves it
+ * on; the three numbers are all its state, so that it can be saved and restored. */
+struct ghn_rng {
+    uint64_t seed, stream;
+    uint64_t next; /* the number that is drawn next, from 0 */
+};
+
+/* The next 64 bits. */
+uint64_t ghn_rng_draw(struct ghn_rng *rng);
+
+/* One of min, min + 1, ..., max, all equally likely (to within 2^-32); min <= max. */
+int ghn_rng_int(struct ghn_rng *rng, int min, int max);
+
+/* True with probability p. */
+bool ghn_rng_chance(struct ghn_rng *rng, double p);
 
 #endif

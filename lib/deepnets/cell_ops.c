@@ -75,8 +75,6 @@ static int cse(struct ghn__net_builder *nb, const char *prefix, int64_t c, int64
     return stride == 1 ? x : ghn__subsample(nb, prefix, "stride", 0, stride, x);
 }
 
-enum { MSA_HEADS = 8 };
-
 /* (C, H, W) as H*W tokens of C features. */
 static int to_tokens(struct ghn__net_builder *nb, const char *prefix, int x) {
     struct ghn_flatten_attrs space = {.start_dim = 2, .end_dim = -1};
@@ -93,10 +91,10 @@ static int from_tokens(struct ghn__net_builder *nb, const char *prefix, int64_t 
 }
 
 /* A transformer block: attention and a feed-forward part, each after a layer norm and with a
- * residual sum. Where MSA_HEADS does not divide c, the heads together are narrower than c. */
+ * residual sum. Where GHN__MSA_HEADS does not divide c, the heads together are narrower than c. */
 static int msa(struct ghn__net_builder *nb, const char *prefix, int64_t c, int x) {
-    struct ghn_attention_attrs heads = {.num_heads = MSA_HEADS};
-    int64_t inner = c / MSA_HEADS * MSA_HEADS;
+    struct ghn_attention_attrs heads = {.num_heads = GHN__MSA_HEADS};
+    int64_t inner = c / GHN__MSA_HEADS * GHN__MSA_HEADS;
     int tokens = to_tokens(nb, prefix, x);
     x = ghn__layer_norm(nb, prefix, "ln1", c, tokens);
     x = ghn__linear(nb, prefix, "to_qkv", c, 3 * inner, false, x);

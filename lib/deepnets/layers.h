@@ -80,7 +80,22 @@ int ghn__factorized_reduce(struct ghn__net_builder *nb, const char *prefix, int6
 int ghn__cell_op(struct ghn__net_builder *nb, enum ghn_cell_op op, const char *prefix,
                  int64_t channels, int64_t stride, int x);
 
+/* Heads of an msa; where they do not divide its channels they are narrower together. */
+enum { GHN__MSA_HEADS = 8 };
+
+/* --- What follows from the fields of a net --- */
+
 /* Whether an operation occurs in one of the cells. */
 bool ghn__net_has_op(const struct ghn_net *net, enum ghn_cell_op op);
+
+/* Whether its images get the stems made for 32 pixels, rather than those for 224. */
+bool ghn__net_is_small(const struct ghn_net *net);
+
+/* Whether a cell reduces: cells n/3 and 2n/3 of n do, but never the first. */
+bool ghn__is_reduction(int cell, int n_cells);
+
+/* ViT nets: the side of a patch, in pixels, and of the token grid. */
+int64_t ghn__patch_side(const struct ghn_net *net);
+int64_t ghn__grid_side(const struct ghn_net *net);
 
 #endif

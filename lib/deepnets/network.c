@@ -6,6 +6,28 @@
 /* Images up to this side get the stems made for 32 pixels, larger ones those for 224. */
 enum { SMALL_SIDE = 64 };
 
+bool ghn__net_is_small(const struct ghn_net *net) {
+    return net->input[1] <= SMALL_SIDE;
+}
+
+bool ghn__is_reduction(int cell, int n_cells) {
+    return cell > 0 && (cell == n_cells / 3 || cell == 2 * n_cells / 3);
+}
+
+int64_t ghn__patch_side(const struct ghn_net *net) {
+    return ghn__net_is_small(net) ? 3 : 16;
+}
+
+/* Of the margin around an image; patches of small ones would not cover it. */
+static int64_t patch_padding(const struct ghn_net *net) {
+    return ghn__net_is_small(net) ? 1 : 0;
+}
+
+int64_t ghn__grid_side(const struct ghn_net *net) {
+    int64_t patch = ghn__patch_side(net);
+    return (net->input[1] + 2 * patch_padding(net) - patch) / patch + 1;
+}
+
 /* What a stem or cell hands on: a value, and its channels, which are known even where the value is
  * unavailable. */
 struct feature {
@@ -18,7 +40,7 @@ struct feature {
 /* Patches as tokens on a grid, and a learned position tensor added to them. */
 static void vit_stem(struct ghn__net_builder *nb, struct feature in[2]) {
     const struct ghn_net *net = nb->net;
-    int64_t patch = nb->small ? 3 : 16, padding = nb->small ? 1 : 0;
+    int64_t patch = ghn__patch_side(net), padding = patch_padding(net);
     struct ghn_conv2d_attrs conv = {.in_channels = net->input[0],
                                     .out_channels = net->C,
                                     .kernel = {patch, patch},
@@ -26,7 +48,7 @@ static void vit_stem(struct ghn__net_builder *nb, struct feature in[2]) {
                                     .padding = {padding, padding},
                                     .dilation = {1, 1},
                                     .groups = 1};
-    nb->grid = (net->input[1] + 2 * padding - patch) / patch + 1;
+    nb->grid = ghn__grid_side(net);
     struct ghn_parameter_attrs position = {.shape = {4, {1, net->C, nb->grid, nb->grid}},
                                            .batched = true,
                                            .init = GHN_INIT_NORMAL,
@@ -144,11 +166,6 @@ static struct feature build_cell(struct ghn__net_builder *nb, const struct cell_
     return (struct feature){cell_output(nb, place, cell, states), cell->n_concat * place->channels};
 }
 
-/* Cells n/3 and 2n/3 reduce, but never the first. */
-static bool is_reduction(int cell, int n_cells) {
-    return cell > 0 && (cell == n_cells / 3 || cell == 2 * n_cells / 3);
-}
-
 /* The cells, each fed by the two before it; `in` becomes the output of the last two. */
 static void build_cells(struct ghn__net_builder *nb, struct feature in[2]) {
     const struct ghn_net *net = nb->net;
@@ -156,7 +173,7 @@ static void build_cells(struct ghn__net_builder *nb, struct feature in[2]) {
     bool reduction_before = net->stem_type == 1;
     for (int i = 0; i < net->n_cells; i++) {
         place.index = i;
-        place.reduction = is_reduction(i, net->n_cells);
+        place.reduction = ghn__is_reduction(i, net->n_cells);
         place.halve_input0 = reduction_before && !nb->vit;
         if (place.reduction)
             place.channels *= net->C_mult;
@@ -191,7 +208,7 @@ enum ghn_status ghn_net_to_arch(const struct ghn_net *net, const struct ghn_limi
     struct ghn__net_builder nb = {.net = net,
                                   .arch = ghn_arch_builder_new("", &input, limits),
                                   .vit = ghn__net_has_op(net, GHN_CELL_MSA),
-                                  .small = net->input[1] <= SMALL_SIDE};
+                                  .small = ghn__net_is_small(net)};
     if (!nb.arch)
         return ghn_fail_memory(err);
     struct feature in[2];

@@ -121,6 +121,31 @@ static void random_numbers_have_their_moments(void **state) {
     assert_true(ghn_rng_bits(1, 2, 3) != ghn_rng_bits(1, 3, 3));
 }
 
+static void draws_follow_each_other(void **state) {
+    (void)state;
+    struct ghn_rng rng = {.seed = 7, .stream = 1}, half = {.seed = 7, .stream = 1, .next = 30000};
+    const int n = 60000;
+    int counts[6] = {0}, hits = 0;
+    for (int i = 0; i < n / 2; i++) {
+        counts[ghn_rng_int(&rng, -2, 3) + 2]++;
+        if (ghn_rng_chance(&half, 0.3))
+            hits++;
+    }
+    assert_true(rng.next == (uint64_t)n / 2);
+    assert_true(half.next == (uint64_t)n);
+    /* Four standard errors. */
+    for (int i = 0; i < 6; i++)
+        assert_true(fabs(counts[i] - n / 12.0) < 4 * sqrt(n / 12.0 * 5 / 6));
+    assert_true(fabs(hits - 0.3 * n / 2) < 4 * sqrt(0.3 * 0.7 * n / 2));
+    assert_true(ghn_rng_draw(&rng) == ghn_rng_bits(7, 1, (uint64_t)n / 2));
+    assert_int_equal(ghn_rng_int(&rng, 5, 5), 5);
+    for (int i = 0; i < 100; i++) {
+        assert_false(ghn_rng_chance(&rng, 0));
+        assert_true(ghn_rng_chance(&rng, 1));
+        (void)ghn_rng_int(&rng, INT32_MIN, INT32_MAX);
+    }
+}
+
 static void count_call(void *context, int i) {
     atomic_int *counts = context;
     atomic_fetch_add(&counts[i], 1);
@@ -179,6 +204,7 @@ int main(void) {
         cmocka_unit_test(arena_serves_small_and_large),
         cmocka_unit_test(allocation_fails_when_told),
         cmocka_unit_test(random_numbers_have_their_moments),
+        cmocka_unit_test(draws_follow_each_other),
         cmocka_unit_test(pool_calls_each_task_once),
         cmocka_unit_test(callers_share_a_pool),
     };
