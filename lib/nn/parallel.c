@@ -7,6 +7,10 @@ int ghn__parallel_threads(void) {
     return omp_get_max_threads();
 }
 
+void ghn__parallel_set_threads(int threads) {
+    omp_set_num_threads(threads);
+}
+
 void ghn__parallel(int64_t n, int64_t grain,
                    void (*body)(void *context, int64_t begin, int64_t end), void *context) {
     int64_t parts = omp_get_max_threads();
@@ -24,6 +28,10 @@ void ghn__parallel(int64_t n, int64_t grain,
 #else
 int ghn__parallel_threads(void) {
     return 1;
+}
+
+void ghn__parallel_set_threads(int threads) {
+    (void)threads;
 }
 
 void ghn__parallel(int64_t n, int64_t grain,

@@ -12,7 +12,9 @@
 void ghn__parallel(int64_t n, int64_t grain,
                    void (*body)(void *context, int64_t begin, int64_t end), void *context);
 
-/* Threads of the team. */
+/* Threads of the calling thread's team; and a team of so many from now on (without OpenMP there is
+ * one thread, and that is all). */
 int ghn__parallel_threads(void);
+void ghn__parallel_set_threads(int threads);
 
 #endif

@@ -16,23 +16,6 @@ struct ghn__evaluator {
     float *logits; /* (batch, classes) */
 };
 
-enum ghn_status ghn_finetune_fits(const struct ghn_arch *arch, const struct ghn_dataset *dataset,
-                                  struct ghn_err *err) {
-    const struct ghn_shape *input = &arch->nodes[0].shape,
-                           *output = &arch->nodes[arch->output].shape;
-    char text[GHN_SHAPE_TEXT];
-    if (input->ndim != 3)
-        return ghn_fail(err, GHN_SHAPE_MISMATCH, arch->nodes[0].name,
-                        "the network's input is %s; images are [channels, height, width]",
-                        ghn_shape_text(input, text, sizeof text));
-    if (output->ndim != 1 || output->dim[0] != dataset->n_classes)
-        return ghn_fail(err, GHN_SHAPE_MISMATCH, arch->nodes[arch->output].name,
-                        "the network's output is %s; the data set %s has %d classes and needs [%d]",
-                        ghn_shape_text(output, text, sizeof text), dataset->name,
-                        dataset->n_classes, dataset->n_classes);
-    return ghn_dataset_fits(dataset, input->dim, err);
-}
-
 static enum ghn_status open_loader(struct ghn__evaluator *evaluator, struct ghn_err *err) {
     struct ghn__evaluation_plan *plan = &evaluator->plan;
     int64_t images = plan->dataset->n[plan->split];

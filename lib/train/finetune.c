@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "data/loader.h"
 #include "nn/loss.h"
+#include "nn/parallel.h"
 #include "nn/run.h"
 #include "tensor/tensors.h"
 #include "train/evaluate.h"
@@ -33,6 +34,7 @@ struct training {
     float *logits, *dlogits;          /* (batch, classes) */
     int batch, classes;
     int64_t steps, stride; /* in all; between points of the history */
+    int team;              /* threads of the caller's, to be given back */
 
     struct ghn__history history;
     struct ghn__counters counters;
@@ -60,17 +62,6 @@ static bool is_stopped(const struct training *t) {
 }
 
 /* --- Setting up --- */
-
-int64_t ghn_finetune_steps(const struct ghn_recipe *recipe, int64_t images, int *ret_batch) {
-    int64_t batch = recipe->batch_size < images ? recipe->batch_size : images;
-    if (batch < 1)
-        batch = 1;
-    *ret_batch = (int)batch;
-    if (recipe->epochs <= 0)
-        return recipe->steps;
-    double steps = ceil(recipe->epochs * (double)(images / batch));
-    return steps < 1 ? 1 : (int64_t)steps;
-}
 
 static struct ghn_augmentation augmentation_of(const struct training *t) {
     const struct ghn_dataset *dataset = t->dataset;
@@ -149,16 +140,18 @@ static enum ghn_status set_up(struct training *t, struct ghn_err *err) {
         status = allocate(t, err);
     if (status == GHN_OK)
         status = ghn__history_init(&t->history, err);
-    if (status == GHN_OK)
-        status = ghn__optimizer_new(t->recipe, t->params, &t->optimizer, err);
+    return status == GHN_OK ? ghn__optimizer_new(t->recipe, t->params, &t->optimizer, err) : status;
+}
+
+/* Compiles the network, once the number of threads is settled. */
+static enum ghn_status open_run(struct training *t, struct ghn_err *err) {
     const struct ghn_run_options options = {
         .batch = t->batch, .mode = GHN_MODE_TRAIN, .precision = t->recipe->precision};
-    if (status == GHN_OK)
-        status = ghn_run_new(t->arch, &options, &t->run, err);
-    return status;
+    return ghn_run_new(t->arch, &options, &t->run, err);
 }
 
 static void tear_down(struct training *t) {
+    ghn__parallel_set_threads(t->team);
     ghn_run_free(t->run);
     ghn_loader_free(t->loader);
     ghn__evaluator_free(t->evaluator);
@@ -453,11 +446,17 @@ static enum ghn_status train(struct training *t, struct ghn_err *err) {
     }
 }
 
-/* From the state in the folder, or from the start. */
+/* From the state in the folder, with as many threads as it was begun with (oneDNN's order of adding
+ * up the gradient of a convolution depends on their number), or from the start. */
 static enum ghn_status begin(struct training *t, struct ghn_err *err) {
     const struct ghn__state state = state_of(t);
-    if (t->state_path && access(t->state_path, F_OK) == 0)
-        return ghn__state_load(t->state_path, &state, err);
+    if (t->state_path && access(t->state_path, F_OK) == 0) {
+        enum ghn_status status = ghn__state_load(t->state_path, &state, err);
+        if (status == GHN_OK)
+            ghn__parallel_set_threads(t->counters.threads);
+        return status;
+    }
+    t->counters.threads = t->team;
     t->counters.settled = -1;
     t->counters.best_top1 = -1;
     if (t->recipe->orth_from > 0)
@@ -476,11 +475,14 @@ enum ghn_status ghn_finetune(const struct ghn_arch *arch, const struct ghn_datas
                          .options = options,
                          .params = params,
                          .classes = dataset->n_classes,
+                         .team = ghn__parallel_threads(),
                          .arena = GHN_ARENA_INIT,
                          .clock = now()};
     enum ghn_status status = set_up(&t, err);
     if (status == GHN_OK)
         status = begin(&t, err);
+    if (status == GHN_OK)
+        status = open_run(&t, err);
     if (status == GHN_OK)
         status = train(&t, err);
     if (status == GHN_STOPPED) {

@@ -1,6 +1,12 @@
 /* Training one network on a data set, from given parameters, so that it can be stopped at any
  * instant and goes on to the same numbers.
  *
+ * To the bit they are a function of network, data set, recipe, first parameters and the number of
+ * OpenMP's threads that the training is begun with, on one kind of processor: what goes on later
+ * takes as many threads as that, whatever the team has become. Another instruction set, or another
+ * version of oneDNN, rounds differently; a training that has moved to one goes on, to numbers that
+ * are as good.
+ *
  * A training folder holds
  *   state.safetensors       everything that going on needs: parameters, statistics, what the
  *                           optimiser remembers, the step, the history
@@ -84,6 +90,8 @@ int64_t ghn_finetune_steps(const struct ghn_recipe *recipe, int64_t images, int 
  * begins with GHN-orth, if the recipe has orth_from, and an evaluation; evaluations use running
  * statistics, but as long as there are none those of the batch. On success params are the last
  * ones; on failure they are those of some step.
+ *
+ * The calling thread's team of OpenMP is what it was when this returns.
  *
  * GHN_STOPPED. GHN_DIVERGED when loss or gradient are no longer finite: the folder keeps what was
  * good. GHN_SHAPE_MISMATCH for a data set that does not fit. For a state in the folder that is

@@ -12,7 +12,7 @@
 
 static const char format_name[] = "ghn-training/1";
 
-enum { MAX_TENSORS = 4 };
+enum { MAX_TENSORS = 4, MAX_THREADS = 4096 };
 
 /* --- What is trained --- */
 
@@ -49,10 +49,10 @@ static json_t *identity(const struct ghn__state *state) {
 
 static json_t *counters_json(const struct ghn__state *state) {
     const struct ghn__counters *c = state->counters;
-    return json_pack("{s:I, s:I, s:f, s:f, s:f, s:[f, I, I, I], s:I, s:I}", "step",
-                     (json_int_t)c->step, "settled", (json_int_t)c->settled, "best_top1",
-                     c->best_top1, "seconds", c->seconds, "gradient_norm", c->gradient_norm,
-                     "tally", c->tally.loss, (json_int_t)c->tally.batches,
+    return json_pack("{s:I, s:i, s:I, s:f, s:f, s:f, s:[f, I, I, I], s:I, s:I}", "step",
+                     (json_int_t)c->step, "threads", c->threads, "settled", (json_int_t)c->settled,
+                     "best_top1", c->best_top1, "seconds", c->seconds, "gradient_norm",
+                     c->gradient_norm, "tally", c->tally.loss, (json_int_t)c->tally.batches,
                      (json_int_t)c->tally.images, (json_int_t)c->tally.correct, "optimizer_steps",
                      (json_int_t)state->optimizer->steps, "batches_tracked",
                      (json_int_t)state->params->batches_tracked);
@@ -173,11 +173,11 @@ static enum ghn_status check_identity(const char *path, const struct ghn__state 
 static bool read_counters(const json_t *object, struct ghn__counters *ret, int64_t *ret_steps,
                           int64_t *ret_tracked) {
     json_int_t step, settled, batches, images, correct, steps, tracked;
-    if (json_unpack((json_t *)object, "{s:I, s:I, s:F, s:F, s:F, s:[F, I, I, I], s:I, s:I}", "step",
-                    &step, "settled", &settled, "best_top1", &ret->best_top1, "seconds",
-                    &ret->seconds, "gradient_norm", &ret->gradient_norm, "tally", &ret->tally.loss,
-                    &batches, &images, &correct, "optimizer_steps", &steps, "batches_tracked",
-                    &tracked) != 0)
+    if (json_unpack((json_t *)object, "{s:I, s:i, s:I, s:F, s:F, s:F, s:[F, I, I, I], s:I, s:I}",
+                    "step", &step, "threads", &ret->threads, "settled", &settled, "best_top1",
+                    &ret->best_top1, "seconds", &ret->seconds, "gradient_norm", &ret->gradient_norm,
+                    "tally", &ret->tally.loss, &batches, &images, &correct, "optimizer_steps",
+                    &steps, "batches_tracked", &tracked) != 0)
         return false;
     ret->step = step;
     ret->settled = settled;
@@ -186,7 +186,8 @@ static bool read_counters(const json_t *object, struct ghn__counters *ret, int64
     ret->tally.correct = correct;
     *ret_steps = steps;
     *ret_tracked = tracked;
-    return step >= 0 && settled >= -1 && settled <= step;
+    return step >= 0 && settled >= -1 && settled <= step && ret->threads >= 1 &&
+           ret->threads <= MAX_THREADS;
 }
 
 /* Checks the checksum, before anything in the file is believed. */

@@ -25,6 +25,7 @@ struct ghn__tally {
 
 struct ghn__counters {
     int64_t step;            /* done */
+    int threads;             /* of OpenMP's team, since the first step */
     int64_t settled;         /* the last step that was evaluated, if due, and entered into the
                                 history, if due; -1: none */
     double best_top1;        /* of the parameters in parameters.safetensors; -1: none yet */

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "nn/parallel.h"
 #include "train/finetune.h"
 
 static const char network[] =
@@ -97,25 +98,32 @@ static void remove_folder(const char *path) {
     assert_int_equal(system(command), 0);
 }
 
-static void stopping_changes_nothing(void **state) {
-    (void)state;
+/* Stopped three times, and going on in another process each time, as far as memory and the number
+ * of threads can tell: teams[i] is that of sitting i, and what it should still be afterwards. */
+static void stop_and_go_on(const int teams[4]) {
     struct training whole, parts;
     struct ghn_err err = GHN_ERR_INIT;
+    int before = ghn__parallel_threads();
     setup(&whole);
     setup(&parts);
+    ghn__parallel_set_threads(teams[0]);
     assert_int_equal(train(&whole, NULL, &err), GHN_OK);
     const char *dir = folder();
     for (int i = 1; i <= 3; i++) {
         parts.stop_at = 17 * i;
         atomic_store(&parts.stop, false);
         err = (struct ghn_err)GHN_ERR_INIT;
+        ghn__parallel_set_threads(teams[i - 1]);
         assert_int_equal(train(&parts, dir, &err), GHN_STOPPED);
+        assert_int_equal(ghn__parallel_threads(), teams[i - 1]);
         ghn_params_initialise(parts.params, 99); /* what memory holds must not matter */
     }
     parts.stop_at = 0;
     atomic_store(&parts.stop, false);
     err = (struct ghn_err)GHN_ERR_INIT;
+    ghn__parallel_set_threads(teams[3]);
     assert_int_equal(train(&parts, dir, &err), GHN_OK);
+    ghn__parallel_set_threads(before);
     assert_memory_equal(whole.params->values, parts.params->values,
                         (size_t)whole.params->n * sizeof(float));
     assert_memory_equal(whole.params->statistics, parts.params->statistics,
@@ -124,6 +132,20 @@ static void stopping_changes_nothing(void **state) {
     teardown(&whole);
     teardown(&parts);
 }
+
+static void stopping_changes_nothing(void **state) {
+    (void)state;
+    int team = ghn__parallel_threads();
+    stop_and_go_on((const int[]){team, team, team, team});
+}
+
+#ifdef _OPENMP
+static void nor_does_another_number_of_threads(void **state) {
+    (void)state;
+    stop_and_go_on((const int[]){2, 1, 3, 2});
+    stop_and_go_on((const int[]){1, 2, 2, 4});
+}
+#endif
 
 static void it_learns(void **state) {
     (void)state;
@@ -224,6 +246,9 @@ static void the_best_parameters_are_kept(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stopping_changes_nothing),
+#ifdef _OPENMP
+        cmocka_unit_test(nor_does_another_number_of_threads),
+#endif
         cmocka_unit_test(it_learns),
         cmocka_unit_test(divergence_is_told_and_nothing_bad_is_kept),
         cmocka_unit_test(a_high_rate_diverges_too),

@@ -80,6 +80,7 @@ static void fill(struct fixture *f) {
         draw(f->optimizer->slots[i], f->params->n, 2 + (uint64_t)i);
     f->optimizer->steps = 124;
     f->counters = (struct ghn__counters){.step = 125,
+                                         .threads = 3,
                                          .settled = 120,
                                          .best_top1 = 1.0 / 3,
                                          .seconds = 1e5 / 7,
