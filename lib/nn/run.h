@@ -3,7 +3,12 @@
  * A run is an arch compiled for one batch size, mode and precision: every kernel chosen, every
  * buffer placed. Parameters are no part of it; one set may serve several runs (training and
  * evaluation). A run is used by one thread at a time; inside, it works with all threads of OpenMP's
- * team. */
+ * team.
+ *
+ * The same arguments give the same bits every time, on one kind of processor and for one number of
+ * threads from planning on. Another number changes the order in which oneDNN sums the gradients of
+ * convolutions and linear layers, and nothing else: all that lib/nn sums itself is summed in parts
+ * whose number is fixed. */
 #ifndef GHN_NN_RUN_H
 #define GHN_NN_RUN_H
 

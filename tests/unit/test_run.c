@@ -9,8 +9,10 @@
 
 #include <cmocka.h>
 
+#include "arch/op.h"
 #include "base/mem.h"
 #include "base/rng.h"
+#include "nn/parallel.h"
 #include "nn/reference.h"
 #include "nn/run.h"
 #include "nn_cases.h"
@@ -219,11 +221,66 @@ static void test_repeats(void **state) {
     }
 }
 
+/* Whether a network has convolutions: oneDNN splits the sums of their gradients among the threads
+ * there are. (So it may those of linear layers, but not when they are as small as here.) */
+static bool has_convolutions(const struct ghn_arch *arch) {
+    for (int i = 1; i < arch->n_nodes; i++)
+        if (strcmp(arch->nodes[i].op->name, "conv2d") == 0)
+            return true;
+    return false;
+}
+
+/* The gradient of a case by a team of so many threads, which the caller frees. */
+static float *gradient_by(const struct nn_case *c, int threads, int64_t *ret_n) {
+    int before = ghn__parallel_threads();
+    struct ghn_err err = GHN_ERR_INIT;
+    ghn__parallel_set_threads(threads);
+    struct pair p = setup(c, nn_case_arch(c, true), GHN_PRECISION_F32);
+    assert_int_equal(ghn_run_forward(p.run, p.params, p.images, SEED, STEP, p.output, &err),
+                     GHN_OK);
+    assert_int_equal(ghn_run_backward(p.run, p.params, p.weights, p.gradient, &err), GHN_OK);
+    ghn__parallel_set_threads(before);
+    float *gradient = p.gradient;
+    p.gradient = NULL;
+    *ret_n = p.params->n;
+    teardown(&p);
+    return gradient;
+}
+
+/* The number of threads changes no bit; where oneDNN sums, nothing but rounding. */
+static void test_threads(void **state) {
+    (void)state;
+    static const int teams[] = {2, 3, 5};
+    for (int i = 0; i < nn_n_cases; i++) {
+        const struct nn_case *c = &nn_cases[i];
+        int64_t n;
+        if (c->mode != GHN_MODE_TRAIN)
+            continue;
+        struct ghn_arch *arch = nn_case_arch(c, true);
+        float *alone = gradient_by(c, 1, &n);
+        double scale = 1e-3;
+        for (int64_t k = 0; k < n; k++)
+            scale = fmax(scale, fabs(alone[k]));
+        double bound = has_convolutions(arch) ? 1e-5 * scale : 0;
+        for (int t = 0; t < 3; t++) {
+            float *found = gradient_by(c, teams[t], &n);
+            for (int64_t k = 0; k < n; k++)
+                if (!(fabs((double)found[k] - (double)alone[k]) <= bound))
+                    fail_msg("%s: %d threads make element %lld %.9g, one makes it %.9g", c->name,
+                             teams[t], (long long)k, (double)found[k], (double)alone[k]);
+            ghn_free(found);
+        }
+        ghn_free(alone);
+        ghn_arch_free(arch);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_repeats),
+        cmocka_unit_test(test_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -14,6 +14,11 @@
 #include "nn/parallel.h"
 #include "nn/window.h"
 
+enum {
+    PARTS = 64
+}; /* of the tasks: what they add to gradients of parameters is summed apart and
+      in order, so that it is the same for any number of threads */
+
 struct window_attention {
     struct ghn__dense *qkv, *proj;
     struct ghn__windows windows;
@@ -21,17 +26,22 @@ struct window_attention {
     bool training, cosine, qkv_bias, proj_bias;
     int proj_at,
         positions_at; /* indices of proj.weight, and of the first parameter of the positions */
-    int64_t parts;
-    size_t head_floats, part_floats; /* of a part's work space */
+    int64_t workers;  /* that share the tasks, each with work space of its own */
+    size_t head_floats, worker_floats, sums_floats;
     size_t dense_bytes, table_floats;
     size_t qkv_bytes, mixed_bytes; /* of values kept: (tokens, 3 width), (tokens, width) */
 };
 
-/* A part's work space behind the head's matrices: bias (T, T), gradient of the table (table,
- * heads), of the padding's q | k | v (3 width), of the scales (heads). */
-struct part {
+/* A worker's work space: the head's matrices, and the bias (T, T) behind them. */
+struct worker {
     struct ghn__head head;
-    float *bias, *dtable, *dpadding, *dscale;
+    float *bias;
+};
+
+/* What a part of the tasks adds to gradients: by the table (table, heads), by the padding's q | k |
+ * v (3 width), by the scales (heads). One after another. */
+struct sums {
+    float *dtable, *dpadding, *dscale;
 };
 
 static size_t lines(size_t floats) {
@@ -69,20 +79,22 @@ static void measure(struct ghn__site *site, struct window_attention *a) {
     const struct ghn__windows *w = &a->windows;
     size_t element = ghn_dtype_size(site->out.dtype), tokens = (size_t)(a->images * a->map),
            width = (size_t)a->width;
-    a->parts = ghn__parallel_threads();
+    a->workers = ghn__parallel_threads();
     a->head_floats = lines(ghn__head_floats(w->tokens, a->dim, a->training));
-    a->part_floats = a->head_floats + lines((size_t)(w->tokens * w->tokens)) +
-                     lines((size_t)(w->table * w->heads)) + lines(3 * width) +
-                     lines((size_t)w->heads);
+    a->worker_floats = a->head_floats + lines((size_t)(w->tokens * w->tokens));
+    a->sums_floats =
+        lines((size_t)(w->table * w->heads)) + lines(3 * width) + lines((size_t)w->heads);
     size_t qkv = ghn__dense_scratch_bytes(a->qkv), proj = ghn__dense_scratch_bytes(a->proj);
     a->dense_bytes = ((qkv > proj ? qkv : proj) + 63) / 64 * 64;
     a->table_floats = lines((size_t)(w->table * w->heads)) + lines(3 * width);
     a->qkv_bytes = (tokens * 3 * width * element + 63) / 64 * 64;
     a->mixed_bytes = (tokens * width * element + 63) / 64 * 64;
     site->saved_bytes = a->qkv_bytes + a->mixed_bytes;
-    site->scratch_bytes = a->dense_bytes +
-                          (a->table_floats + (size_t)a->parts * a->part_floats) * sizeof(float) +
-                          (a->training ? a->qkv_bytes + a->mixed_bytes : 0);
+    site->scratch_bytes =
+        a->dense_bytes + (a->table_floats + (size_t)a->workers * a->worker_floats) * sizeof(float);
+    if (a->training)
+        site->scratch_bytes +=
+            PARTS * a->sums_floats * sizeof(float) + a->qkv_bytes + a->mixed_bytes;
 }
 
 static enum ghn_status plan(struct ghn__site *site, struct ghn_err *err) {
@@ -125,25 +137,35 @@ static float *qkv_bias_at(const struct ghn__site *site) {
     return table_at(site) + lines((size_t)(a->windows.table * a->windows.heads));
 }
 
-static float *part_memory(const struct ghn__site *site, int64_t part) {
+static float *worker_memory(const struct ghn__site *site, int64_t worker) {
     const struct window_attention *a = site->state;
-    return table_at(site) + a->table_floats + (size_t)part * a->part_floats;
+    return table_at(site) + a->table_floats + (size_t)worker * a->worker_floats;
 }
 
+static float *sums_memory(const struct ghn__site *site, int64_t part) {
+    const struct window_attention *a = site->state;
+    return worker_memory(site, a->workers) + (size_t)part * a->sums_floats;
+}
+
+/* q | k | v of the map, then what goes into the projection. */
 static char *gradients_at(const struct ghn__site *site) {
-    const struct window_attention *a = site->state;
-    return (char *)part_memory(site, a->parts);
+    return (char *)sums_memory(site, PARTS);
 }
 
-static void lay_out(const struct ghn__site *site, int64_t index, struct part *part) {
+static struct worker worker_at(const struct ghn__site *site, int64_t index) {
     const struct window_attention *a = site->state;
-    const struct ghn__windows *w = &a->windows;
-    float *memory = part_memory(site, index);
-    ghn__head_lay_out(&part->head, w->tokens, a->dim, a->training, memory);
-    part->bias = memory + a->head_floats;
-    part->dtable = part->bias + lines((size_t)(w->tokens * w->tokens));
-    part->dpadding = part->dtable + lines((size_t)(w->table * w->heads));
-    part->dscale = part->dpadding + lines(3 * (size_t)a->width);
+    float *memory = worker_memory(site, index);
+    struct worker worker = {.bias = memory + a->head_floats};
+    ghn__head_lay_out(&worker.head, a->windows.tokens, a->dim, a->training, memory);
+    return worker;
+}
+
+static struct sums sums_at(const struct ghn__site *site, int64_t part) {
+    const struct window_attention *a = site->state;
+    struct sums sums = {.dtable = sums_memory(site, part)};
+    sums.dpadding = sums.dtable + lines((size_t)(a->windows.table * a->windows.heads));
+    sums.dscale = sums.dpadding + lines(3 * (size_t)a->width);
+    return sums;
 }
 
 static void prepare(const struct ghn__site *site) {
@@ -183,24 +205,28 @@ static int64_t n_tasks(const struct window_attention *a) {
     return a->images * a->windows.count[0] * a->windows.count[1] * a->windows.heads;
 }
 
+/* Where part i (q, k, v) of a token that is no padding begins in (tokens, 3 width) values. */
+static char *part_of(const struct ghn__site *site, const struct task *task, const void *qkv,
+                     int64_t token, int i) {
+    const struct window_attention *a = site->state;
+    int64_t at = (task->image * a->map + token) * 3 * a->width + i * a->width + task->head * a->dim;
+    return (char *)(uintptr_t)qkv + (size_t)at * ghn_dtype_size(site->out.dtype);
+}
+
 /* q | k | v of the task's tokens. */
 static void fetch(const struct ghn__site *site, const struct task *task, struct ghn__head *head) {
     const struct window_attention *a = site->state;
     float *to[] = {head->q, head->k, head->v};
-    size_t element = ghn_dtype_size(site->out.dtype);
     for (int64_t t = 0; t < a->windows.tokens; t++) {
         int region;
         int64_t token = ghn__window_token(&a->windows, task->window, t, &region);
         for (int i = 0; i < 3; i++) {
-            int64_t channel = i * a->width + task->head * a->dim;
-            const char *from =
-                (const char *)site->saved +
-                (size_t)((task->image * a->map + token) * 3 * a->width + channel) * element;
             if (token < 0)
-                memcpy(to[i] + t * head->ld, qkv_bias_at(site) + channel,
+                memcpy(to[i] + t * head->ld, qkv_bias_at(site) + i * a->width + task->head * a->dim,
                        (size_t)a->dim * sizeof(float));
             else
-                ghn__nn_kernels()->copy(to[i] + t * head->ld, GHN_F32, from, site->out.dtype,
+                ghn__nn_kernels()->copy(to[i] + t * head->ld, GHN_F32,
+                                        part_of(site, task, site->saved, token, i), site->out.dtype,
                                         a->dim, false);
         }
     }
@@ -221,11 +247,11 @@ static void fill_bias(const struct ghn__site *site, const struct task *task, flo
     }
 }
 
-static void attend(const struct ghn__site *site, const struct task *task, struct part *part) {
+static void attend(const struct ghn__site *site, const struct task *task, struct worker *worker) {
     const struct window_attention *a = site->state;
-    fetch(site, task, &part->head);
-    fill_bias(site, task, part->bias);
-    ghn__attend(&part->head, scale_of(site, task->head), part->bias, a->cosine);
+    fetch(site, task, &worker->head);
+    fill_bias(site, task, worker->bias);
+    ghn__attend(&worker->head, scale_of(site, task->head), worker->bias, a->cosine);
 }
 
 /* Moves the task's tokens of a (tokens, width) matrix from or to rows of a head. */
@@ -248,16 +274,16 @@ static void move(const struct ghn__site *site, const struct task *task, void *ma
     }
 }
 
-static void forward_parts(void *context, int64_t first, int64_t last) {
+static void forward_workers(void *context, int64_t first, int64_t last) {
     const struct ghn__site *site = context;
     const struct window_attention *a = site->state;
-    struct part part;
-    for (int64_t p = first; p < last; p++)
-        for (int64_t i = n_tasks(a) * p / a->parts; i < n_tasks(a) * (p + 1) / a->parts; i++) {
+    int64_t n = n_tasks(a);
+    for (int64_t k = first; k < last; k++)
+        for (int64_t i = n * k / a->workers; i < n * (k + 1) / a->workers; i++) {
             struct task task = task_of(a, i);
-            lay_out(site, p, &part);
-            attend(site, &task, &part);
-            move(site, &task, (char *)site->saved + a->qkv_bytes, part.head.out, part.head.ld,
+            struct worker worker = worker_at(site, k);
+            attend(site, &task, &worker);
+            move(site, &task, (char *)site->saved + a->qkv_bytes, worker.head.out, worker.head.ld,
                  true);
         }
 }
@@ -270,7 +296,7 @@ static enum ghn_status forward(struct ghn__site *site, struct ghn_err *err) {
                            a->qkv_bias ? qkv_bias_at(site) : NULL, site->saved, site->scratch, err);
     if (status)
         return status;
-    ghn__parallel(a->parts, 1, forward_parts, site);
+    ghn__parallel(a->workers, 1, forward_workers, site);
     return ghn__dense_forward(a->proj, (char *)site->saved + a->qkv_bytes, site->params[a->proj_at],
                               a->proj_bias ? site->params[a->proj_at + 1] : NULL, site->out.data,
                               site->scratch, err);
@@ -280,72 +306,69 @@ static enum ghn_status forward(struct ghn__site *site, struct ghn_err *err) {
 
 /* The gradients by q | k | v to the map, or, for padding, to the bias. */
 static void store_gradients(const struct ghn__site *site, const struct task *task,
-                            struct part *part) {
+                            const struct ghn__head *head, const struct sums *sums) {
     const struct window_attention *a = site->state;
-    const struct ghn__head *head = &part->head;
     const float *from[] = {head->dq, head->dk, head->dv};
     char *dqkv = gradients_at(site);
     for (int64_t t = 0; t < a->windows.tokens; t++) {
         int region;
         int64_t token = ghn__window_token(&a->windows, task->window, t, &region);
         for (int i = 0; i < 3; i++) {
-            int64_t channel = i * a->width + task->head * a->dim;
-            char *to = dqkv + (size_t)((task->image * a->map + token) * 3 * a->width + channel) *
-                                  ghn_dtype_size(site->out.dtype);
             if (token < 0)
-                ghn__nn_kernels()->copy(part->dpadding + channel, GHN_F32, from[i] + t * head->ld,
-                                        GHN_F32, a->dim, true);
+                ghn__nn_kernels()->copy(sums->dpadding + i * a->width + task->head * a->dim,
+                                        GHN_F32, from[i] + t * head->ld, GHN_F32, a->dim, true);
             else
-                ghn__nn_kernels()->copy(to, site->out.dtype, from[i] + t * head->ld, GHN_F32,
-                                        a->dim, false);
+                ghn__nn_kernels()->copy(part_of(site, task, dqkv, token, i), site->out.dtype,
+                                        from[i] + t * head->ld, GHN_F32, a->dim, false);
         }
     }
 }
 
 static void backward_task(const struct ghn__site *site, const struct task *task,
-                          struct part *part) {
+                          struct worker *worker, const struct sums *sums) {
     const struct window_attention *a = site->state;
     const struct ghn__windows *w = &a->windows;
-    struct ghn__head *head = &part->head;
+    struct ghn__head *head = &worker->head;
     double dscale;
-    attend(site, task, part);
+    attend(site, task, worker);
     move(site, task, gradients_at(site) + a->qkv_bytes, head->dout, head->ld, false);
     ghn__attend_backward(head, scale_of(site, task->head), a->cosine, &dscale);
-    part->dscale[task->head] += (float)dscale;
+    sums->dscale[task->head] += (float)dscale;
     for (int64_t t = 0; t < w->tokens; t++)
         for (int64_t s = 0; s < w->tokens; s++)
-            part->dtable[ghn__window_row(w, t, s) * w->heads + task->head] +=
+            sums->dtable[ghn__window_row(w, t, s) * w->heads + task->head] +=
                 head->dscores[t * head->ls + s];
-    store_gradients(site, task, part);
+    store_gradients(site, task, head, sums);
 }
 
-static void backward_parts(void *context, int64_t first, int64_t last) {
+static void backward_part(const struct ghn__site *site, int64_t index, int64_t part) {
+    const struct window_attention *a = site->state;
+    const struct sums sums = sums_at(site, part);
+    int64_t n = n_tasks(a);
+    memset(sums.dtable, 0, a->sums_floats * sizeof *sums.dtable);
+    for (int64_t i = n * part / PARTS; i < n * (part + 1) / PARTS; i++) {
+        struct task task = task_of(a, i);
+        struct worker worker = worker_at(site, index);
+        backward_task(site, &task, &worker, &sums);
+    }
+}
+
+static void backward_workers(void *context, int64_t first, int64_t last) {
     const struct ghn__site *site = context;
     const struct window_attention *a = site->state;
-    struct part part;
-    for (int64_t p = first; p < last; p++) {
-        lay_out(site, p, &part);
-        memset(part.dtable, 0,
-               (size_t)((char *)(part.dscale + a->windows.heads) - (char *)part.dtable));
-        for (int64_t i = n_tasks(a) * p / a->parts; i < n_tasks(a) * (p + 1) / a->parts; i++) {
-            struct task task = task_of(a, i);
-            lay_out(site, p, &part);
-            backward_task(site, &task, &part);
-        }
-    }
+    for (int64_t k = first; k < last; k++)
+        for (int64_t part = PARTS * k / a->workers; part < PARTS * (k + 1) / a->workers; part++)
+            backward_part(site, k, part);
 }
 
 /* Sums the parts into part 0. */
-static void sum_parts(const struct ghn__site *site, struct part *total) {
+static struct sums sum_parts(const struct ghn__site *site) {
     const struct window_attention *a = site->state;
-    lay_out(site, 0, total);
-    int64_t n = (total->dscale + a->windows.heads) - total->dtable;
-    for (int64_t p = 1; p < a->parts; p++) {
-        struct part part;
-        lay_out(site, p, &part);
-        for (int64_t k = 0; k < n; k++)
-            total->dtable[k] += part.dtable[k];
-    }
+    const struct sums total = sums_at(site, 0);
+    for (int64_t part = 1; part < PARTS; part++)
+        for (size_t k = 0; k < a->sums_floats; k++)
+            total.dtable[k] += sums_memory(site, part)[k];
+    return total;
 }
 
 static void clear(float *x, int64_t n, bool keep) {
@@ -353,7 +376,7 @@ static void clear(float *x, int64_t n, bool keep) {
         memset(x, 0, (size_t)n * sizeof *x);
 }
 
-static void position_gradients(struct ghn__site *site, const struct part *total) {
+static void position_gradients(struct ghn__site *site, const struct sums *total) {
     const struct window_attention *a = site->state;
     const struct ghn__windows *w = &a->windows;
     int at = a->positions_at;
@@ -373,7 +396,7 @@ static void position_gradients(struct ghn__site *site, const struct part *total)
 }
 
 /* qkv's bias: what its own layer found, without k's for Swin v2, and what the padding adds. */
-static void bias_gradient(struct ghn__site *site, const float *own, const struct part *total) {
+static void bias_gradient(struct ghn__site *site, const float *own, const struct sums *total) {
     const struct window_attention *a = site->state;
     for (int64_t k = 0; a->qkv_bias && k < 3 * a->width; k++) {
         float d = a->cosine && k / a->width == 1 ? 0.0f : own[k] + total->dpadding[k];
@@ -395,9 +418,8 @@ static enum ghn_status backward(struct ghn__site *site, struct ghn_err *err) {
     if (status)
         return status;
     prepare(site);
-    ghn__parallel(a->parts, 1, backward_parts, site);
-    struct part total;
-    sum_parts(site, &total);
+    ghn__parallel(a->workers, 1, backward_workers, site);
+    const struct sums total = sum_parts(site);
     position_gradients(site, &total);
     float *own = qkv_bias_at(site); /* no longer needed as such */
     into = (struct ghn__dense_gradient){.dx = site->spare ? site->spare : site->din[0].data,
