@@ -2,10 +2,12 @@
 #include "train/finetune.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -198,6 +200,30 @@ static enum ghn_status make_folder(const char *path, struct ghn_err *err) {
     return ghn_fail(err, GHN_IO, path, "the folder cannot be made: %s", strerror(errno));
 }
 
+/* Takes the folder for this training: two would write over each other's checkpoints. *ret is to be
+ * closed when it is done. */
+static enum ghn_status take_folder(const char *path, int *ret, struct ghn_err *err) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return ghn_fail(err, GHN_IO, path, "the folder cannot be opened: %s", strerror(errno));
+    struct stat taken;
+    enum ghn_status status = GHN_OK;
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
+        status =
+            errno == EWOULDBLOCK
+                ? ghn_fail(err, GHN_IO, path, "another ghn finetune trains in this folder")
+                : ghn_fail(err, GHN_IO, path, "the folder cannot be locked: %s", strerror(errno));
+    else if (fstat(fd, &taken) != 0 || taken.st_nlink == 0)
+        status =
+            ghn_fail(err, GHN_IO, path, "the folder has just been removed by another ghn finetune");
+    if (status != GHN_OK) {
+        (void)close(fd);
+        return status;
+    }
+    *ret = fd;
+    return GHN_OK;
+}
+
 static void remove_file(const char *dir, const char *name) {
     struct ghn_arena arena = GHN_ARENA_INIT;
     const char *path = ghn_arena_printf(&arena, "%s/%s", dir, name);
@@ -315,7 +341,10 @@ static int train(const struct wanted *wanted, struct cli_start *start, const cha
         cli_start_open(start, wanted->network, wanted->data, &wanted->source, &next, &err);
     if (status != GHN_OK)
         return cli_fail(&err, next);
+    int lock = -1;
     status = make_folder(dir, &err);
+    if (status == GHN_OK)
+        status = take_folder(dir, &lock, &err);
     if (status != GHN_OK)
         return cli_fail(&err, NULL);
     cli_progress_init(&progress);
@@ -331,7 +360,10 @@ static int train(const struct wanted *wanted, struct cli_start *start, const cha
     status = ghn_finetune(start->request.arch, start->dataset, &wanted->recipe, &options,
                           start->params, &err);
     cli_progress_end(&progress);
-    return status == GHN_OK ? finish(wanted, dir, &progress.last) : fail(&err, status, wanted, dir);
+    int code =
+        status == GHN_OK ? finish(wanted, dir, &progress.last) : fail(&err, status, wanted, dir);
+    (void)close(lock);
+    return code;
 }
 
 static int train_here(const struct wanted *wanted) {

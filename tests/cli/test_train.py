@@ -76,6 +76,21 @@ class Finetune(Train):
         self.assertEqual(digest(self.path("whole")), digest(self.path("parts")))
         self.assertEqual({"net.json", "whole", "parts"}, set(os.listdir(self.folder)))
 
+    def test_two_in_one_folder(self):
+        """The second is refused, and the first is not disturbed."""
+        steps = ("--init", "random", "--steps", "100000", "--dir", self.path("d"))
+        with subprocess.Popen([GHN, *self.command("first", *steps)], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True, cwd=self.folder) as process:
+            self.assertIn("step 0 of 100000", process.stderr.readline())
+            _, err = self.ghn(*self.command("second", *steps), code=1)
+            self.assertIn("another ghn finetune trains in this folder", err)
+            self.assertIsNone(process.poll())
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=60)
+        self.assertRegex(err, r"ghn: stopped after step \d+ of 100000")
+        self.assertTrue(os.path.exists(self.path("d/state.safetensors")))
+        self.assertFalse(os.path.exists(self.path("second")))
+
     def test_epochs_of_few_shots(self):
         out, _ = self.train("out", "--epochs", "2.5", "--n-shots", "4", "--json")
         self.assertEqual(5, json.loads(out)["steps"])  # two full batches of 16 in 40 images

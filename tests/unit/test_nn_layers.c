@@ -204,6 +204,26 @@ static void check_far(const struct ghn__nn_kernels *kernels, enum ghn_dtype dtyp
     }
 }
 
+/* Near 0 tanh keeps its relative precision, however small x is: a few units in the last place, down
+ * to the smallest normal numbers. */
+static void test_tanh_near_0(void **state) {
+    (void)state;
+    enum { N = 4 * MOST };
+    static float x[N], y[N];
+    const struct ghn__nn_kernels *all[3];
+    for (int i = 0; i < N; i++)
+        x[i] = (float)((i % 2 ? -1 : 1) * exp2(-20 + 24 * ghn_rng_uniform(9, 0, (uint64_t)i)));
+    for (int i = 0; i < 100; i++)
+        x[i] = (float)((i % 2 ? -1 : 1) * exp2(-20 - i));
+    for (int t = ghn__nn_kernels_all(all) - 1; t >= 0; t--) {
+        all[t]->activation(y, x, GHN_F32, 0, N, GHN__ACT_TANH, 0);
+        for (int i = 0; i < N; i++)
+            if (!(fabs(y[i] - tanh(x[i])) <= 4 * 0x1p-24 * fabs(tanh(x[i]))))
+                fail_msg("%s: tanh(%.9g) is %.9g, not %.9g", all[t]->name, (double)x[i],
+                         (double)y[i], tanh(x[i]));
+    }
+}
+
 static void test_far(void **state) {
     (void)state;
     everywhere(check_far);
@@ -405,9 +425,9 @@ static void test_max_pool(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_activations), cmocka_unit_test(test_nan),
-        cmocka_unit_test(test_far),         cmocka_unit_test(test_binary),
-        cmocka_unit_test(test_softmax),     cmocka_unit_test(test_layer_norm),
-        cmocka_unit_test(test_max_pool),
+        cmocka_unit_test(test_far),         cmocka_unit_test(test_tanh_near_0),
+        cmocka_unit_test(test_binary),      cmocka_unit_test(test_softmax),
+        cmocka_unit_test(test_layer_norm),  cmocka_unit_test(test_max_pool),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
