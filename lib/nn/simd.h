@@ -9,6 +9,10 @@
 
 #include "tensor/dtype.h"
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #if defined(__AVX512F__)
 #define GHN__LANES 16
 #elif defined(__AVX2__)
@@ -33,13 +37,26 @@ GHN__INLINE ghn__vf ghn__select(ghn__vi mask, ghn__vf a, ghn__vf b) {
     return (ghn__vf)(((ghn__vi)a & mask) | ((ghn__vi)b & ~mask));
 }
 
-/* The larger, the smaller; b where one is NaN, so that a bound goes first to let NaN through. */
+/* The larger, the smaller; b where one is NaN, so that a bound goes first to let NaN through. That
+ * is what the instructions do; compilers don't find them. */
 GHN__INLINE ghn__vf ghn__max(ghn__vf a, ghn__vf b) {
+#if defined(__AVX512F__)
+    return (ghn__vf)_mm512_max_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (ghn__vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
     return ghn__select(a > b, a, b);
+#endif
 }
 
 GHN__INLINE ghn__vf ghn__min(ghn__vf a, ghn__vf b) {
+#if defined(__AVX512F__)
+    return (ghn__vf)_mm512_min_ps((__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+    return (ghn__vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
     return ghn__select(a < b, a, b);
+#endif
 }
 
 /* One element as a float, and back (bf16 rounded to nearest even; NaN stays NaN for the payloads
@@ -101,11 +118,52 @@ GHN__INLINE void ghn__store_part(void *p, enum ghn_dtype dtype, int64_t i, int n
         ghn__put(p, dtype, i + k, x[k]);
 }
 
+/* Lane l of the result is lane l ^ distance of x; distance is 1, 2, 4 or 8, below the lanes. */
+GHN__INLINE ghn__vf ghn__swap(ghn__vf x, int distance) {
+#if GHN__LANES == 16
+    if (distance == 8)
+        return __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15, 0, 1, 2, 3, 4, 5, 6, 7);
+    if (distance == 4)
+        return __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3, 12, 13, 14, 15, 8, 9, 10, 11);
+    if (distance == 2)
+        return __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5, 10, 11, 8, 9, 14, 15, 12, 13);
+    return __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
+#elif GHN__LANES == 8
+    if (distance == 4)
+        return __builtin_shufflevector(x, x, 4, 5, 6, 7, 0, 1, 2, 3);
+    if (distance == 2)
+        return __builtin_shufflevector(x, x, 2, 3, 0, 1, 6, 7, 4, 5);
+    return __builtin_shufflevector(x, x, 1, 0, 3, 2, 5, 4, 7, 6);
+#else
+    if (distance == 2)
+        return __builtin_shufflevector(x, x, 2, 3, 0, 1);
+    return __builtin_shufflevector(x, x, 1, 0, 3, 2);
+#endif
+}
+
+/* By halves: a chain of additions as long as the vector would cost more than most loops before it.
+ */
 GHN__INLINE float ghn__sum(ghn__vf x) {
-    float sum = 0;
-    for (int k = 0; k < GHN__LANES; k++)
-        sum += x[k];
-    return sum;
+    for (int distance = GHN__LANES / 2; distance > 1; distance /= 2)
+        x += ghn__swap(x, distance);
+    return x[0] + x[1];
+}
+
+/* The square x of GHN__LANES vectors, transposed: for every power of two the off-diagonal blocks of
+ * that size change places. */
+GHN__INLINE void ghn__transpose(ghn__vf x[GHN__LANES]) {
+    for (int distance = GHN__LANES / 2; distance > 0; distance /= 2) {
+        ghn__vi low;
+        for (int l = 0; l < GHN__LANES; l++)
+            low[l] = l & distance ? 0 : -1;
+        for (int i = 0; i < GHN__LANES; i++) {
+            if (i & distance)
+                continue;
+            ghn__vf top = x[i], bottom = x[i + distance];
+            x[i] = ghn__select(low, top, ghn__swap(bottom, distance));
+            x[i + distance] = ghn__select(low, ghn__swap(top, distance), bottom);
+        }
+    }
 }
 
 /* e^x to about 2 units in the last place; 0 below -87.3, and e^88.3 above 88.3. NaN stays NaN:

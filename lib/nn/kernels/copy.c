@@ -49,11 +49,40 @@ GHN__INLINE void plane(void *y, enum ghn_dtype y_type, const int64_t y_strides[2
         }
 }
 
+/* y (columns of x as rows) by squares of GHN__LANES; what is left over by plane(). x's columns are
+ * next to each other, as are y's. */
+GHN__INLINE void transposed(void *y, enum ghn_dtype y_type, int64_t y_stride, const void *x,
+                            enum ghn_dtype x_type, int64_t x_stride, const int64_t n[2], bool add) {
+    int64_t bottom = n[0] / GHN__LANES * GHN__LANES, right = n[1] / GHN__LANES * GHN__LANES;
+    for (int64_t i = 0; i < bottom; i += GHN__LANES)
+        for (int64_t j = 0; j < right; j += GHN__LANES) {
+            ghn__vf square[GHN__LANES];
+            for (int k = 0; k < GHN__LANES; k++)
+                square[k] = ghn__load(x, x_type, (j + k) * x_stride + i);
+            ghn__transpose(square);
+            for (int k = 0; k < GHN__LANES; k++) {
+                int64_t to = (i + k) * y_stride + j;
+                ghn__store(y, y_type, to, add ? square[k] + ghn__load(y, y_type, to) : square[k]);
+            }
+        }
+    const int64_t y_strides[] = {y_stride, 1}, x_strides[] = {1, x_stride};
+    const int64_t below[] = {n[0] - bottom, right}, beside[] = {n[0], n[1] - right};
+    plane((char *)y + (size_t)(bottom * y_stride) * ghn_dtype_size(y_type), y_type, y_strides, 1,
+          (const char *)x + (size_t)bottom * ghn_dtype_size(x_type), x_type, x_strides, below, add);
+    plane((char *)y + (size_t)right * ghn_dtype_size(y_type), y_type, y_strides, 1,
+          (const char *)x + (size_t)(right * x_stride) * ghn_dtype_size(x_type), x_type, x_strides,
+          beside, add);
+}
+
 /* The innermost step of y is nearly always 1: known, its rows are written as vectors. */
 GHN__INLINE void plane_of_types(void *y, enum ghn_dtype y_type, const int64_t y_strides[2],
                                 const void *x, enum ghn_dtype x_type, const int64_t x_strides[2],
                                 const int64_t n[2], bool add) {
-    if (y_strides[1] == 1 && add)
+    if (y_strides[1] == 1 && x_strides[0] == 1 && add)
+        transposed(y, y_type, y_strides[0], x, x_type, x_strides[1], n, true);
+    else if (y_strides[1] == 1 && x_strides[0] == 1)
+        transposed(y, y_type, y_strides[0], x, x_type, x_strides[1], n, false);
+    else if (y_strides[1] == 1 && add)
         plane(y, y_type, y_strides, 1, x, x_type, x_strides, n, true);
     else if (y_strides[1] == 1)
         plane(y, y_type, y_strides, 1, x, x_type, x_strides, n, false);

@@ -1,5 +1,6 @@
 /* attention: softmax(q k^T scale + position bias) v of packed q | k | v, a task for each row of the
- * batch and head. The probabilities are computed again in the backward pass rather than kept. */
+ * batch and group of heads. The probabilities are computed again in the backward pass rather than
+ * kept. */
 #include <math.h>
 #include <string.h>
 
@@ -19,13 +20,23 @@ struct geometry {
     int64_t window[2];                       /* of the relative positions; 0: none */
     int64_t table;                           /* rows of the bias table */
     int64_t workers; /* that share the tasks, each with work space of its own */
-    size_t head_floats, worker_floats, table_floats;
+    int64_t group;   /* heads whose matrices are moved together */
+    size_t matrices_floats, scores_floats, worker_floats, table_floats;
     float scale;
     bool training;
 };
 
 static size_t lines(size_t floats) {
     return (floats + 15) / 16 * 16;
+}
+
+/* Transposing goes by squares of 16: as many heads as make their channels a multiple of that, or
+ * one if none do. */
+static int64_t group_of(int64_t heads, int64_t dim) {
+    for (int64_t group = 1; group <= 16; group *= 2)
+        if (heads % group == 0 && group * dim % 16 == 0)
+            return group;
+    return 1;
 }
 
 static struct geometry geometry_of(const struct ghn__site *site) {
@@ -40,8 +51,11 @@ static struct geometry geometry_of(const struct ghn__site *site) {
     g.window[1] = attrs->relative_position[1];
     g.table = g.window[0] ? (2 * g.window[0] - 1) * (2 * g.window[1] - 1) : 0;
     g.workers = ghn__parallel_threads();
-    g.head_floats = lines(ghn__head_floats(g.tokens, g.dim, g.training));
-    g.worker_floats = g.head_floats + (g.table ? lines((size_t)(g.tokens * g.tokens)) : 0);
+    g.group = group_of(g.heads, g.dim);
+    g.matrices_floats = ghn__head_matrices_floats(g.tokens, g.group * g.dim, g.training);
+    g.scores_floats = lines(ghn__head_scores_floats(g.tokens, g.training));
+    g.worker_floats = lines(g.matrices_floats) + g.scores_floats +
+                      (g.table ? lines((size_t)(g.tokens * g.tokens)) : 0);
     g.table_floats = lines((size_t)(g.table * g.heads));
     return g;
 }
@@ -70,17 +84,37 @@ static int64_t table_row(const struct geometry *g, int64_t t, int64_t s) {
     return dy * (2 * g->window[1] - 1) + dx;
 }
 
-/* One task: row and head, in the work space of its worker. */
+/* One task: a row of the batch and a group of heads, in the work space of its worker. */
 struct task {
-    struct ghn__head head;
-    float *bias; /* (T, T), or NULL */
+    int64_t row, first;   /* head */
+    struct ghn__head all; /* its matrices are those of the group's heads, one after another */
+    float *bias;          /* (T, T), or NULL */
 };
 
-static void begin_task(const struct ghn__site *site, const struct geometry *g, int64_t worker,
-                       struct task *task) {
-    float *memory = (float *)site->scratch + (size_t)worker * g->worker_floats;
-    ghn__head_lay_out(&task->head, g->tokens, g->dim, g->training, memory);
-    task->bias = g->table ? memory + g->head_floats : NULL;
+static int64_t n_tasks(const struct geometry *g) {
+    return g->rows * g->heads / g->group;
+}
+
+static struct task begin_task(const struct ghn__site *site, const struct geometry *g,
+                              int64_t worker, int64_t i) {
+    float *memory = (float *)site->scratch + (size_t)worker * g->worker_floats,
+          *scores = memory + lines(g->matrices_floats);
+    int64_t groups = g->heads / g->group;
+    struct task task = {.row = i / groups,
+                        .first = i % groups * g->group,
+                        .bias = g->table ? scores + g->scores_floats : NULL};
+    ghn__head_lay_out(&task.all, g->tokens, g->group * g->dim, g->training, memory, scores);
+    return task;
+}
+
+/* Head `first + k` of the task. */
+static struct ghn__head head_of(const struct geometry *g, const struct task *task, int64_t k) {
+    struct ghn__head head = task->all;
+    head.dim = g->dim;
+    for (int i = 0; i < GHN__HEAD_MATRICES; i++)
+        if (head.matrices[i])
+            head.matrices[i] += k * g->dim * head.ls;
+    return head;
 }
 
 /* The gradient by the table, (table, heads), of one part of the tasks. */
@@ -89,46 +123,60 @@ static float *dtable_of(const struct ghn__site *site, const struct geometry *g, 
            (size_t)part * g->table_floats;
 }
 
-/* `part` 0, 1, 2 of packed rows (q, k, v), or of plain ones with of = 1. */
-static void move(const struct ghn__tensor *tensor, const struct geometry *g, int64_t row,
-                 int64_t head, int of, int part, float *x, int64_t ld, bool store, bool add) {
-    const struct ghn__nn_kernels *kernels = ghn__nn_kernels();
-    size_t size = ghn_dtype_size(tensor->dtype);
-    for (int64_t t = 0; t < g->tokens; t++) {
-        char *at = (char *)tensor->data +
-                   (size_t)(((row * g->tokens + t) * of + part) * g->width + head * g->dim) * size;
-        if (store)
-            kernels->copy(at, tensor->dtype, x + t * ld, GHN_F32, g->dim, add);
-        else
-            kernels->copy(x + t * ld, GHN_F32, at, tensor->dtype, g->dim, false);
-    }
+/* Channels of the task's heads: where they begin in rows of `of` times the width, of which they are
+ * in part number `part`. */
+static char *channels_at(const struct ghn__tensor *tensor, const struct geometry *g,
+                         const struct task *task, int of, int part) {
+    int64_t at = (task->row * g->tokens * of + part) * g->width + task->first * g->dim;
+    return (char *)tensor->data + (size_t)at * ghn_dtype_size(tensor->dtype);
 }
 
-static void attend(const struct ghn__site *site, const struct geometry *g, int64_t row,
-                   int64_t head, struct task *task) {
-    struct ghn__head *h = &task->head;
-    float *qkv[] = {h->q, h->k, h->v};
+static void fetch(const struct ghn__tensor *tensor, const struct geometry *g,
+                  const struct task *task, int of, int part, enum ghn__head_matrix matrix) {
+    const int64_t to[] = {task->all.ls, 1}, from[] = {1, of * g->width},
+                  n[] = {task->all.dim, g->tokens};
+    ghn__nn_kernels()->copy_plane(task->all.matrices[matrix], GHN_F32, to,
+                                  channels_at(tensor, g, task, of, part), tensor->dtype, from, n,
+                                  false);
+}
+
+static void store(const struct ghn__tensor *tensor, const struct geometry *g,
+                  const struct task *task, int of, int part, enum ghn__head_matrix matrix,
+                  bool add) {
+    const int64_t to[] = {of * g->width, 1}, from[] = {1, task->all.ls},
+                  n[] = {g->tokens, task->all.dim};
+    ghn__nn_kernels()->copy_plane(channels_at(tensor, g, task, of, part), tensor->dtype, to,
+                                  task->all.matrices[matrix], GHN_F32, from, n, add);
+}
+
+static void fetch_qkv(const struct ghn__site *site, const struct geometry *g,
+                      const struct task *task) {
     for (int i = 0; i < 3; i++)
-        move(&site->in[0], g, row, head, 3, i, qkv[i], h->ld, false, false);
+        fetch(&site->in[0], g, task, 3, i, (enum ghn__head_matrix)(GHN__HEAD_Q + i));
+}
+
+static void attend(const struct ghn__site *site, const struct geometry *g, const struct task *task,
+                   int64_t number, struct ghn__head *head) {
     for (int64_t t = 0; g->table && t < g->tokens; t++)
         for (int64_t s = 0; s < g->tokens; s++)
-            task->bias[t * g->tokens + s] = site->params[0][table_row(g, t, s) * g->heads + head];
-    ghn__attend(h, g->scale, task->bias, false);
+            task->bias[t * g->tokens + s] = site->params[0][table_row(g, t, s) * g->heads + number];
+    ghn__attend(head, g->scale, task->bias, false);
 }
 
 static void forward_workers(void *context, int64_t first, int64_t last) {
     const struct ghn__site *site = context;
     const struct geometry *g = site->state;
-    struct task task;
-    for (int64_t worker = first; worker < last; worker++) {
-        int64_t tasks = g->rows * g->heads;
-        for (int64_t i = tasks * worker / g->workers; i < tasks * (worker + 1) / g->workers; i++) {
-            begin_task(site, g, worker, &task);
-            attend(site, g, i / g->heads, i % g->heads, &task);
-            move(&site->out, g, i / g->heads, i % g->heads, 1, 0, task.head.out, task.head.ld, true,
-                 false);
+    int64_t n = n_tasks(g);
+    for (int64_t worker = first; worker < last; worker++)
+        for (int64_t i = n * worker / g->workers; i < n * (worker + 1) / g->workers; i++) {
+            struct task task = begin_task(site, g, worker, i);
+            fetch_qkv(site, g, &task);
+            for (int64_t k = 0; k < g->group; k++) {
+                struct ghn__head head = head_of(g, &task, k);
+                attend(site, g, &task, task.first + k, &head);
+            }
+            store(&site->out, g, &task, 1, 0, GHN__HEAD_OUT, false);
         }
-    }
 }
 
 static enum ghn_status forward(struct ghn__site *site, struct ghn_err *err) {
@@ -137,30 +185,38 @@ static enum ghn_status forward(struct ghn__site *site, struct ghn_err *err) {
     return GHN_OK;
 }
 
-static void backward_task(const struct ghn__site *site, const struct geometry *g, int64_t row,
-                          int64_t head, struct task *task, float *dtable) {
-    struct ghn__head *h = &task->head;
-    attend(site, g, row, head, task);
-    move(&site->dout, g, row, head, 1, 0, h->dout, h->ld, false, false);
+static void backward_head(const struct ghn__site *site, const struct geometry *g,
+                          const struct task *task, int64_t number, struct ghn__head *head,
+                          float *dtable) {
     double dscale;
-    ghn__attend_backward(h, g->scale, false, &dscale);
-    float *dqkv[] = {h->dq, h->dk, h->dv};
-    for (int i = 0; site->din[0].data && i < 3; i++)
-        move(&site->din[0], g, row, head, 3, i, dqkv[i], h->ld, true, site->add[0]);
+    attend(site, g, task, number, head);
+    ghn__attend_backward(head, g->scale, false, &dscale);
     for (int64_t t = 0; g->table && t < g->tokens; t++)
         for (int64_t s = 0; s < g->tokens; s++)
-            dtable[table_row(g, t, s) * g->heads + head] += h->dscores[t * h->ls + s];
+            dtable[table_row(g, t, s) * g->heads + number] += head->dscores[s * head->ls + t];
+}
+
+static void backward_task(const struct ghn__site *site, const struct geometry *g,
+                          const struct task *task, float *dtable) {
+    fetch_qkv(site, g, task);
+    fetch(&site->dout, g, task, 1, 0, GHN__HEAD_DOUT);
+    for (int64_t k = 0; k < g->group; k++) {
+        struct ghn__head head = head_of(g, task, k);
+        backward_head(site, g, task, task->first + k, &head, dtable);
+    }
+    for (int i = 0; site->din[0].data && i < 3; i++)
+        store(&site->din[0], g, task, 3, i, (enum ghn__head_matrix)(GHN__HEAD_DQ + i),
+              site->add[0]);
 }
 
 static void backward_part(const struct ghn__site *site, int64_t worker, int64_t part) {
     const struct geometry *g = site->state;
-    struct task task;
-    int64_t tasks = g->rows * g->heads;
+    int64_t n = n_tasks(g);
     float *dtable = dtable_of(site, g, part);
     memset(dtable, 0, g->table_floats * sizeof *dtable);
-    for (int64_t i = tasks * part / PARTS; i < tasks * (part + 1) / PARTS; i++) {
-        begin_task(site, g, worker, &task);
-        backward_task(site, g, i / g->heads, i % g->heads, &task, dtable);
+    for (int64_t i = n * part / PARTS; i < n * (part + 1) / PARTS; i++) {
+        struct task task = begin_task(site, g, worker, i);
+        backward_task(site, g, &task, dtable);
     }
 }
 

@@ -27,7 +27,7 @@ struct window_attention {
     int proj_at,
         positions_at; /* indices of proj.weight, and of the first parameter of the positions */
     int64_t workers;  /* that share the tasks, each with work space of its own */
-    size_t head_floats, worker_floats, sums_floats;
+    size_t matrices_floats, head_floats, worker_floats, sums_floats;
     size_t dense_bytes, table_floats;
     size_t qkv_bytes, mixed_bytes; /* of values kept: (tokens, 3 width), (tokens, width) */
 };
@@ -80,7 +80,8 @@ static void measure(struct ghn__site *site, struct window_attention *a) {
     size_t element = ghn_dtype_size(site->out.dtype), tokens = (size_t)(a->images * a->map),
            width = (size_t)a->width;
     a->workers = ghn__parallel_threads();
-    a->head_floats = lines(ghn__head_floats(w->tokens, a->dim, a->training));
+    a->matrices_floats = lines(ghn__head_matrices_floats(w->tokens, a->dim, a->training));
+    a->head_floats = a->matrices_floats + lines(ghn__head_scores_floats(w->tokens, a->training));
     a->worker_floats = a->head_floats + lines((size_t)(w->tokens * w->tokens));
     a->sums_floats =
         lines((size_t)(w->table * w->heads)) + lines(3 * width) + lines((size_t)w->heads);
@@ -156,7 +157,8 @@ static struct worker worker_at(const struct ghn__site *site, int64_t index) {
     const struct window_attention *a = site->state;
     float *memory = worker_memory(site, index);
     struct worker worker = {.bias = memory + a->head_floats};
-    ghn__head_lay_out(&worker.head, a->windows.tokens, a->dim, a->training, memory);
+    ghn__head_lay_out(&worker.head, a->windows.tokens, a->dim, a->training, memory,
+                      memory + a->matrices_floats);
     return worker;
 }
 
@@ -216,18 +218,17 @@ static char *part_of(const struct ghn__site *site, const struct task *task, cons
 /* q | k | v of the task's tokens. */
 static void fetch(const struct ghn__site *site, const struct task *task, struct ghn__head *head) {
     const struct window_attention *a = site->state;
-    float *to[] = {head->q, head->k, head->v};
     for (int64_t t = 0; t < a->windows.tokens; t++) {
         int region;
         int64_t token = ghn__window_token(&a->windows, task->window, t, &region);
         for (int i = 0; i < 3; i++) {
+            enum ghn__head_matrix to = (enum ghn__head_matrix)(GHN__HEAD_Q + i);
             if (token < 0)
-                memcpy(to[i] + t * head->ld, qkv_bias_at(site) + i * a->width + task->head * a->dim,
-                       (size_t)a->dim * sizeof(float));
+                ghn__head_put(head, to, t, qkv_bias_at(site) + i * a->width + task->head * a->dim,
+                              GHN_F32);
             else
-                ghn__nn_kernels()->copy(to[i] + t * head->ld, GHN_F32,
-                                        part_of(site, task, site->saved, token, i), site->out.dtype,
-                                        a->dim, false);
+                ghn__head_put(head, to, t, part_of(site, task, site->saved, token, i),
+                              site->out.dtype);
         }
     }
 }
@@ -254,9 +255,9 @@ static void attend(const struct ghn__site *site, const struct task *task, struct
     ghn__attend(&worker->head, scale_of(site, task->head), worker->bias, a->cosine);
 }
 
-/* Moves the task's tokens of a (tokens, width) matrix from or to rows of a head. */
-static void move(const struct ghn__site *site, const struct task *task, void *matrix, float *rows,
-                 int64_t ld, bool store) {
+/* Moves the task's tokens between (tokens, width) values and a matrix of the head. */
+static void move(const struct ghn__site *site, const struct task *task, void *values,
+                 const struct ghn__head *head, enum ghn__head_matrix matrix, bool store) {
     const struct window_attention *a = site->state;
     enum ghn_dtype dtype = site->out.dtype;
     for (int64_t t = 0; t < a->windows.tokens; t++) {
@@ -264,13 +265,13 @@ static void move(const struct ghn__site *site, const struct task *task, void *ma
         int64_t token = ghn__window_token(&a->windows, task->window, t, &region);
         if (token < 0)
             continue;
-        char *at = (char *)matrix +
+        char *at = (char *)values +
                    (size_t)((task->image * a->map + token) * a->width + task->head * a->dim) *
                        ghn_dtype_size(dtype);
         if (store)
-            ghn__nn_kernels()->copy(at, dtype, rows + t * ld, GHN_F32, a->dim, false);
+            ghn__head_get(head, matrix, t, at, dtype, false);
         else
-            ghn__nn_kernels()->copy(rows + t * ld, GHN_F32, at, dtype, a->dim, false);
+            ghn__head_put(head, matrix, t, at, dtype);
     }
 }
 
@@ -283,7 +284,7 @@ static void forward_workers(void *context, int64_t first, int64_t last) {
             struct task task = task_of(a, i);
             struct worker worker = worker_at(site, k);
             attend(site, &task, &worker);
-            move(site, &task, (char *)site->saved + a->qkv_bytes, worker.head.out, worker.head.ld,
+            move(site, &task, (char *)site->saved + a->qkv_bytes, &worker.head, GHN__HEAD_OUT,
                  true);
         }
 }
@@ -308,18 +309,18 @@ static enum ghn_status forward(struct ghn__site *site, struct ghn_err *err) {
 static void store_gradients(const struct ghn__site *site, const struct task *task,
                             const struct ghn__head *head, const struct sums *sums) {
     const struct window_attention *a = site->state;
-    const float *from[] = {head->dq, head->dk, head->dv};
     char *dqkv = gradients_at(site);
     for (int64_t t = 0; t < a->windows.tokens; t++) {
         int region;
         int64_t token = ghn__window_token(&a->windows, task->window, t, &region);
         for (int i = 0; i < 3; i++) {
+            enum ghn__head_matrix from = (enum ghn__head_matrix)(GHN__HEAD_DQ + i);
             if (token < 0)
-                ghn__nn_kernels()->copy(sums->dpadding + i * a->width + task->head * a->dim,
-                                        GHN_F32, from[i] + t * head->ld, GHN_F32, a->dim, true);
+                ghn__head_get(head, from, t, sums->dpadding + i * a->width + task->head * a->dim,
+                              GHN_F32, true);
             else
-                ghn__nn_kernels()->copy(part_of(site, task, dqkv, token, i), site->out.dtype,
-                                        from[i] + t * head->ld, GHN_F32, a->dim, false);
+                ghn__head_get(head, from, t, part_of(site, task, dqkv, token, i), site->out.dtype,
+                              false);
         }
     }
 }
@@ -331,13 +332,13 @@ static void backward_task(const struct ghn__site *site, const struct task *task,
     struct ghn__head *head = &worker->head;
     double dscale;
     attend(site, task, worker);
-    move(site, task, gradients_at(site) + a->qkv_bytes, head->dout, head->ld, false);
+    move(site, task, gradients_at(site) + a->qkv_bytes, head, GHN__HEAD_DOUT, false);
     ghn__attend_backward(head, scale_of(site, task->head), a->cosine, &dscale);
     sums->dscale[task->head] += (float)dscale;
     for (int64_t t = 0; t < w->tokens; t++)
         for (int64_t s = 0; s < w->tokens; s++)
             sums->dtable[ghn__window_row(w, t, s) * w->heads + task->head] +=
-                head->dscores[t * head->ls + s];
+                head->dscores[s * head->ls + t];
     store_gradients(site, task, head, sums);
 }
 
