@@ -66,6 +66,10 @@ struct ghn_net {
 enum ghn_status ghn_net_from_json(const json_t *root, const char *where, struct ghn_net *ret,
                                   struct ghn_err *err) GHN_MUST_CHECK;
 
+/* The genotype form of a net, all fields written out: a request of its own. A new reference; NULL
+ * if there is no memory. */
+json_t *ghn_net_to_json(const struct ghn_net *net);
+
 /* The network, of a genotype as ghn_net_from_json lets through, as an architecture, with parameters
  * named as in ghn2-spec A7. Branches that lead nowhere are part of it, off the path; parameters of
  * operations on a state that nothing computes belong to no node. Images up to 64 pixels get the

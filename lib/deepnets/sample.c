@@ -190,3 +190,13 @@ enum ghn_status ghn_sample_net(enum ghn_deepnets_split split, uint64_t seed, int
     *ret = net;
     return GHN_OK;
 }
+
+void ghn_sample_for_images(enum ghn_deepnets_split split, int64_t side, int num_classes,
+                           struct ghn_net *net) {
+    bool was_small = ghn__net_is_small(net);
+    net->input[1] = net->input[2] = side;
+    net->num_classes = num_classes;
+    if (split != GHN_DEEPNETS_WIDE || ghn__net_is_small(net) == was_small)
+        return;
+    net->C = was_small ? net->C / 2 : net->C * 2;
+}

@@ -50,6 +50,11 @@ int64_t ghn_deepnets_split_size(enum ghn_deepnets_split split);
 enum ghn_status ghn_sample_net(enum ghn_deepnets_split split, uint64_t seed, int64_t index,
                                struct ghn_net *ret, struct ghn_err *err) GHN_MUST_CHECK;
 
+/* Turns a sampled network into one for images of 3 x side x side and other classes; side is 32 or
+ * 224. The same width serves both, but that a network of wide has only twice its C at 224. */
+void ghn_sample_for_images(enum ghn_deepnets_split split, int64_t side, int num_classes,
+                           struct ghn_net *net);
+
 /* Network 0 (ResNet-50) or 1 (a ViT of 12 cells) of the predefined split, for images of 3 x side x
  * side, adapted to small ones as A8 says. The caller frees with ghn_arch_free. GHN_OUT_OF_RANGE for
  * another index; else as ghn_net_to_arch. */

@@ -78,7 +78,7 @@ class Case(unittest.TestCase):
 class CommandLine(Case):
     def test_help_names_every_command(self):
         listed, _ = self.ghn("--help")
-        for name in ("predict", "info", "convert", "graph", "dataset", "new", "health", "finetune",
+        for name in ("predict", "info", "convert", "graph", "dataset", "sample", "new", "health", "finetune",
                      "eval", "jobs", "datasets"):
             with self.subTest(name):
                 self.assertIn(f"\n  {name} ", listed)
@@ -512,6 +512,15 @@ class PredictAtGhnd(Case):
                 self.ghn("predict", request, "-o", self.path("a"), "--server", self.url, *options)
                 self.ghn("predict", request, "-o", self.path("b"), "--checkpoint", self.model, *options)
                 self.assertEqual(digest(self.path("a")), digest(self.path("b")))
+
+    def test_a_sampled_network_is_a_request(self):
+        lines, _ = self.ghn("sample", "--count", "3", "--draw-width")
+        resnet, _ = self.ghn("sample", "--split", "predefined", "--count", "1")
+        for line in (lines + resnet).splitlines():
+            request = self.write("line.json", line)
+            self.ghn("predict", request, "-o", self.path("a"), "--server", self.url)
+            self.ghn("predict", request, "-o", self.path("b"), "--checkpoint", self.model)
+            self.assertEqual(digest(self.path("a")), digest(self.path("b")))
 
     def test_the_same_report(self):
         for body in ({"arch": TINY}, {"arch": TINY, "include_tensors": True, "dtype": "f16"}):

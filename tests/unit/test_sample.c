@@ -262,6 +262,28 @@ static void sampled_networks_keep_the_rules(void **state) {
     }
 }
 
+/* --- The genotype form --- */
+
+static void networks_survive_being_written(void **state) {
+    (void)state;
+    for (int i = 0; i < GHN_N_DEEPNETS_SPLITS; i++)
+        for (int64_t index = 1; index < (i == GHN_DEEPNETS_PREDEFINED ? 2 : 40); index++) {
+            struct ghn_net net = sample((enum ghn_deepnets_split)i, 15, index), again;
+            struct ghn_err err = GHN_ERR_INIT;
+            ghn_sample_for_images((enum ghn_deepnets_split)i, index % 2 ? 224 : 32, 100, &net);
+            json_t *root = ghn_net_to_json(&net);
+            assert_non_null(root);
+            memset(&again, 0, sizeof(again));
+            if (ghn_net_from_json(root, "", &again, &err) != GHN_OK)
+                fail_msg("%s: %s", err.where, err.message);
+            json_decref(root);
+            assert_true(same(&net, &again));
+            assert_int_equal(again.input[0], 3);
+            assert_int_equal(again.input[1], index % 2 ? 224 : 32);
+            assert_int_equal(again.num_classes, 100);
+        }
+}
+
 /* --- The division of the space --- */
 
 #define NET(normal, reduce, concat, fields)                                                        \
@@ -368,6 +390,14 @@ static void wide_is_test_but_wider(void **state) {
         assert_true(ratio > (test.glob_avg ? 14.5 : 4) && ratio < 16);
         test.C *= 4;
         assert_true(same(&test, &wide));
+        /* Large images get half of that. */
+        ghn_sample_for_images(GHN_DEEPNETS_WIDE, 224, 1000, &wide);
+        assert_int_equal(wide.C, test.C / 2);
+        assert_int_equal(wide.num_classes, 1000);
+        ghn_sample_for_images(GHN_DEEPNETS_WIDE, 32, 10, &wide);
+        assert_true(same(&test, &wide));
+        ghn_sample_for_images(GHN_DEEPNETS_TEST, 224, 10, &test);
+        assert_int_equal(test.C, wide.C);
     }
 }
 
@@ -433,6 +463,7 @@ int main(void) {
         cmocka_unit_test(genotypes_are_refused_by_each_rule),
         cmocka_unit_test(size_is_limited_at_both_resolutions),
         cmocka_unit_test(sampled_networks_keep_the_rules),
+        cmocka_unit_test(networks_survive_being_written),
         cmocka_unit_test(what_computes_the_same_has_one_structure),
         cmocka_unit_test(what_differs_has_another_structure),
         cmocka_unit_test(splits_are_apart),
