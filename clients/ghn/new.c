@@ -59,7 +59,7 @@ static int configure(const struct texts *texts, struct ghn_config *config) {
         return cli_usage("new", "--hypernet: '%s' is none of gatedgnn, mlp", texts->hypernet);
     if (!choose(decoders, texts->decoder, &decoder))
         return cli_usage("new", "--decoder: '%s' is none of conv, mlp", texts->decoder);
-    config->hypernet = (enum ghn_hypernet)hypernet;
+    config->hypernet = (enum ghn_hypernet_kind)hypernet;
     config->decoder = (enum ghn_decoder)decoder;
     int *shape = config->max_shape;
     char rest;

@@ -48,6 +48,9 @@ struct ghn__kernels {
      * of the gates reset, update, new. n is padded. */
     void (*gru)(float *h, const float *gi, const float *gh, int n);
 
+    /* gates (3, n) = reset, update and new of the same. n is padded. */
+    void (*gates)(float *gates, const float *gi, const float *gh, int n);
+
     /* x (n) = 2 sigmoid(x / 2), and tanh(x / 5) (ghn2-spec C6). n is padded. */
     void (*squash_norm)(float *x, int n);
     void (*squash_bias)(float *x, int n);

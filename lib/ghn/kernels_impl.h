@@ -197,12 +197,31 @@ KERNEL_INLINE vec vec_tanh(vec x) {
     return choose(magnitude < 0.625f, p * z * x + x, far);
 }
 
+struct gates {
+    vec reset, update, next;
+};
+
+KERNEL_INLINE struct gates vec_gates(const float *gi, const float *gh, int n) {
+    struct gates g;
+    g.reset = vec_sigmoid(load(gi) + load(gh));
+    g.update = vec_sigmoid(load(gi + n) + load(gh + n));
+    g.next = vec_tanh(load(gi + 2 * n) + g.reset * load(gh + 2 * n));
+    return g;
+}
+
 KERNEL void gru(float *h, const float *gi, const float *gh, int n) {
     for (int j = 0; j < n; j += KERNEL_LANES) {
-        vec reset = vec_sigmoid(load(gi + j) + load(gh + j));
-        vec update = vec_sigmoid(load(gi + n + j) + load(gh + n + j));
-        vec next = vec_tanh(load(gi + 2 * n + j) + reset * load(gh + 2 * n + j));
-        store_vec(h + j, (1.0f - update) * next + update * load(h + j));
+        struct gates g = vec_gates(gi + j, gh + j, n);
+        store_vec(h + j, (1.0f - g.update) * g.next + g.update * load(h + j));
+    }
+}
+
+KERNEL void gates(float *ret, const float *gi, const float *gh, int n) {
+    for (int j = 0; j < n; j += KERNEL_LANES) {
+        struct gates g = vec_gates(gi + j, gh + j, n);
+        store_vec(ret + j, g.reset);
+        store_vec(ret + n + j, g.update);
+        store_vec(ret + 2 * n + j, g.next);
     }
 }
 
@@ -223,6 +242,7 @@ const struct ghn__kernels JOIN(ghn__kernels_, KERNEL_NAME) = {
     .store = store,
     .relu = relu,
     .gru = gru,
+    .gates = gates,
     .squash_norm = squash_norm,
     .squash_bias = squash_bias,
 };

@@ -57,6 +57,15 @@ static void gru(float *h, const float *gi, const float *gh, int n) {
     }
 }
 
+static void gates(float *ret, const float *gi, const float *gh, int n) {
+    for (int j = 0; j < n; j++) {
+        double reset = sigmoid((double)gi[j] + (double)gh[j]);
+        ret[j] = (float)reset;
+        ret[n + j] = (float)sigmoid((double)gi[n + j] + (double)gh[n + j]);
+        ret[2 * n + j] = (float)tanh((double)gi[2 * n + j] + reset * (double)gh[2 * n + j]);
+    }
+}
+
 static void squash_norm(float *x, int n) {
     for (int j = 0; j < n; j++)
         x[j] = (float)(2.0 * sigmoid(0.5 * (double)x[j]));
@@ -74,6 +83,7 @@ const struct ghn__kernels ghn__kernels_ref = {
     .store = store,
     .relu = relu,
     .gru = gru,
+    .gates = gates,
     .squash_norm = squash_norm,
     .squash_bias = squash_bias,
 };

@@ -39,6 +39,24 @@ void ghn__tensor_specs(const struct ghn_config *c, struct ghn__tensor_spec ret[G
         (void)ghn_shape_numel(&ret[i].shape, &ret[i].numel);
 }
 
+int64_t ghn__tensors_place(const struct ghn__tensor_spec specs[GHN__N_TENSORS], float *storage,
+                           float *ret[GHN__N_TENSORS]) {
+    int64_t n = 0;
+    for (int i = 0; i < GHN__N_TENSORS; i++) {
+        ret[i] = storage && specs[i].present ? storage + n : NULL;
+        n += specs[i].present ? specs[i].numel : 0;
+    }
+    return n;
+}
+
+enum ghn_status ghn__n_parameters_check(int64_t n, struct ghn_err *err) {
+    if (n <= parameters_max)
+        return GHN_OK;
+    return ghn_fail(err, GHN_OUT_OF_RANGE, "max_shape",
+                    "the hypernetwork would have %lld parameters; at most %lld are allowed",
+                    (long long)n, (long long)parameters_max);
+}
+
 /* A model whose tensors have room but no values yet. */
 static enum ghn_status model_alloc(const struct ghn_config *config, struct ghn_model **ret,
                                    struct ghn_err *err) {
@@ -50,14 +68,8 @@ static enum ghn_status model_alloc(const struct ghn_config *config, struct ghn_m
     model->kernels = ghn__kernels_best();
     ghn__shape_table_init(&model->shapes, config->num_classes, config->max_shape[2]);
     ghn__tensor_specs(config, model->specs);
-    for (int i = 0; i < GHN__N_TENSORS; i++)
-        if (model->specs[i].present)
-            model->n_parameters += model->specs[i].numel;
-    enum ghn_status status = GHN_OK;
-    if (model->n_parameters > parameters_max)
-        status = ghn_fail(err, GHN_OUT_OF_RANGE, "max_shape",
-                          "the hypernetwork would have %lld parameters; at most %lld are allowed",
-                          (long long)model->n_parameters, (long long)parameters_max);
+    model->n_parameters = ghn__tensors_place(model->specs, NULL, model->tensors);
+    enum ghn_status status = ghn__n_parameters_check(model->n_parameters, err);
     if (status == GHN_OK) {
         model->storage = ghn_malloc((size_t)model->n_parameters * sizeof(float));
         if (!model->storage)
@@ -67,13 +79,7 @@ static enum ghn_status model_alloc(const struct ghn_config *config, struct ghn_m
         ghn_model_unref(model);
         return status;
     }
-    float *next = model->storage;
-    for (int i = 0; i < GHN__N_TENSORS; i++) {
-        if (!model->specs[i].present)
-            continue;
-        model->tensors[i] = next;
-        next += model->specs[i].numel;
-    }
+    (void)ghn__tensors_place(model->specs, model->storage, model->tensors);
     *ret = model;
     return GHN_OK;
 }
@@ -202,7 +208,7 @@ enum ghn_status ghn_model_load(const char *path, struct ghn_model **ret, struct 
 
 /* --- Making and saving --- */
 
-static void initialise(float *ret, const struct ghn__tensor_spec *spec, uint64_t seed) {
+void ghn__tensor_initialise(const struct ghn__tensor_spec *spec, uint64_t seed, float *ret) {
     uint64_t stream = ghn_rng_stream(spec->name);
     double bound = 1.0 / sqrt((double)spec->fan_in);
     for (int64_t i = 0; i < spec->numel; i++) {
@@ -220,6 +226,18 @@ static void initialise(float *ret, const struct ghn__tensor_spec *spec, uint64_t
     }
 }
 
+/* Finishes a model whose tensors have their values; frees it on failure. */
+static enum ghn_status finish_new(struct ghn_model *model, struct ghn_model **ret,
+                                  struct ghn_err *err) {
+    model->metadata = json_object();
+    enum ghn_status status = model->metadata ? ghn__pack(model, err) : ghn_fail_memory(err);
+    if (status == GHN_OK)
+        *ret = model;
+    else
+        ghn_model_unref(model);
+    return status;
+}
+
 enum ghn_status ghn_model_new(const struct ghn_config *config, uint64_t seed,
                               struct ghn_model **ret, struct ghn_err *err) {
     struct ghn_model *model = NULL;
@@ -230,14 +248,18 @@ enum ghn_status ghn_model_new(const struct ghn_config *config, uint64_t seed,
         return status;
     for (int i = 0; i < GHN__N_TENSORS; i++)
         if (model->tensors[i])
-            initialise(model->tensors[i], &model->specs[i], seed);
-    model->metadata = json_object();
-    status = model->metadata ? ghn__pack(model, err) : ghn_fail_memory(err);
-    if (status == GHN_OK)
-        *ret = model;
-    else
-        ghn_model_unref(model);
-    return status;
+            ghn__tensor_initialise(&model->specs[i], seed, model->tensors[i]);
+    return finish_new(model, ret, err);
+}
+
+enum ghn_status ghn__model_from_values(const struct ghn_config *config, const float *values,
+                                       struct ghn_model **ret, struct ghn_err *err) {
+    struct ghn_model *model = NULL;
+    enum ghn_status status = model_alloc(config, &model, err);
+    if (status != GHN_OK)
+        return status;
+    memcpy(model->storage, values, (size_t)model->n_parameters * sizeof(float));
+    return finish_new(model, ret, err);
 }
 
 /* A copy of metadata (which may be NULL) with the configuration; NULL if there is no memory. */

@@ -9,7 +9,7 @@
 
 #include "base/status.h"
 
-enum ghn_hypernet { GHN_GATED_GNN, GHN_MLP };
+enum ghn_hypernet_kind { GHN_GATED_GNN, GHN_MLP };
 enum ghn_decoder { GHN_DECODER_CONV, GHN_DECODER_MLP };
 
 /* A hypernetwork's configuration; the names are those of the reference's "config". */
@@ -17,7 +17,7 @@ struct ghn_config {
     int hid;          /* width of a node embedding; a multiple of 4 in [4, 1024] */
     int max_shape[4]; /* the block that is decoded: (O, I, S, S) */
     int num_classes;  /* K, in [1, 65536] */
-    enum ghn_hypernet hypernet;
+    enum ghn_hypernet_kind hypernet;
     enum ghn_decoder decoder;
     bool weight_norm; /* normalise predicted parameters (C6) */
     bool ve;          /* virtual edges (C3) */

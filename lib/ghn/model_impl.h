@@ -37,6 +37,17 @@ struct ghn__tensor_spec {
 void ghn__tensor_specs(const struct ghn_config *config,
                        struct ghn__tensor_spec ret[GHN__N_TENSORS]);
 
+/* Where the tensors lie that are present, one after another from storage on (NULL: nowhere; others
+ * are NULL too); returns their elements. */
+int64_t ghn__tensors_place(const struct ghn__tensor_spec specs[GHN__N_TENSORS], float *storage,
+                           float *ret[GHN__N_TENSORS]);
+
+/* GHN_OUT_OF_RANGE if a hypernetwork of n parameters is larger than allowed. */
+enum ghn_status ghn__n_parameters_check(int64_t n, struct ghn_err *err) GHN_MUST_CHECK;
+
+/* ret (numel) = PyTorch's initial values of a tensor. */
+void ghn__tensor_initialise(const struct ghn__tensor_spec *spec, uint64_t seed, float *ret);
+
 /* A linear layer for ghn__kernels.dense: w (in, n), bias (n), n padded. */
 struct ghn__dense {
     const float *w, *bias;
@@ -84,6 +95,12 @@ struct ghn_model {
     float *storage;
     struct ghn__packed packed;
 };
+
+/* A model with those values, laid out as ghn__tensors_place has them; config must have been
+ * checked.
+ */
+enum ghn_status ghn__model_from_values(const struct ghn_config *config, const float *values,
+                                       struct ghn_model **ret, struct ghn_err *err) GHN_MUST_CHECK;
 
 /* Makes packed of the tensors; GHN_NO_MEMORY. */
 enum ghn_status ghn__pack(struct ghn_model *model, struct ghn_err *err) GHN_MUST_CHECK;

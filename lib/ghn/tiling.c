@@ -71,6 +71,17 @@ void ghn__tiling_read(const struct ghn__tiling *tiling, const void *block, size_
     }
 }
 
+void ghn__tiling_fold(const struct ghn__tiling *tiling, const float *gradient, int64_t n,
+                      float *block) {
+    for (int64_t row = 0; row * tiling->row < n; row++) {
+        const float *src = gradient + row * tiling->row;
+        float *dst = block + row_begin(tiling, row);
+        for (int64_t at = 0; at < tiling->row; at += tiling->period)
+            for (int64_t j = 0; j < tiling->period && at + j < tiling->row; j++)
+                dst[j] += src[at + j];
+    }
+}
+
 void ghn__tiling_read_ref(const struct ghn_shape *tensor, const struct ghn_shape *block,
                           const float *values, int64_t first, int64_t n, float *ret) {
     for (int64_t i = first; i < first + n; i++) {

@@ -26,7 +26,12 @@ void ghn__tiling_init(struct ghn__tiling *tiling, const struct ghn_shape *tensor
 void ghn__tiling_read(const struct ghn__tiling *tiling, const void *block, size_t size,
                       int64_t first, int64_t n, void *ret);
 
-/* The same for f32 by the formula, one element after the other: for tests. */
+/* The way back of reading all n elements in f32: adds every element of gradient (n) to that of the
+ * block which it repeats. */
+void ghn__tiling_fold(const struct ghn__tiling *tiling, const float *gradient, int64_t n,
+                      float *block);
+
+/* ghn__tiling_read for f32 by the formula, one element after the other: for tests. */
 void ghn__tiling_read_ref(const struct ghn_shape *tensor, const struct ghn_shape *block,
                           const float *values, int64_t first, int64_t n, float *ret);
 

@@ -23,6 +23,24 @@ static int random_int(uint64_t stream, uint64_t i, int min, int max) {
 
 /* --- Tilings --- */
 
+/* sources[j]: which element of the block (n_block) element j of the tensor (n) repeats. Sums of
+ * small whole numbers are exact. */
+static void check_fold(const struct ghn__tiling *tiling, const float *sources, int64_t n,
+                       int64_t n_block) {
+    float *gradient = ghn_malloc((size_t)n * sizeof(float));
+    float *found = ghn_calloc((size_t)n_block, sizeof(float));
+    float *expected = ghn_calloc((size_t)n_block, sizeof(float));
+    for (int64_t j = 0; j < n; j++) {
+        gradient[j] = (float)(j % 19 - 7);
+        expected[(int64_t)sources[j]] += gradient[j];
+    }
+    ghn__tiling_fold(tiling, gradient, n, found);
+    assert_memory_equal(found, expected, (size_t)n_block * sizeof(float));
+    ghn_free(gradient);
+    ghn_free(found);
+    ghn_free(expected);
+}
+
 static void check_tiling(const struct ghn_shape *tensor, const struct ghn_shape *block,
                          uint64_t seed) {
     int64_t n = 0, n_block = 0;
@@ -44,6 +62,7 @@ static void check_tiling(const struct ghn_shape *tensor, const struct ghn_shape 
         for (int64_t i = count; i < n; i++)
             assert_true(found[i] != found[i]); /* still the NaN of before */
     }
+    check_fold(&tiling, expected, n, n_block);
     ghn_free(values);
     ghn_free(found);
     ghn_free(expected);

@@ -127,9 +127,16 @@ static void gru_agrees(void **state) {
             float *gi = random_floats(3 * 64, 9, scales[s]);
             float *gh = random_floats(3 * 64, 10, scales[s]);
             float *found = random_floats(64, 11, 1.0), *expected = random_floats(64, 11, 1.0);
+            float *found_gates = random_floats(3 * 64, 11, 1.0);
+            float *expected_gates = random_floats(3 * 64, 12, 1.0);
             variants[0]->gru(expected, gi, gh, 64);
             variants[v]->gru(found, gi, gh, 64);
             close_to(variants[v]->name, found, expected, 64, 1.0);
+            variants[0]->gates(expected_gates, gi, gh, 64);
+            variants[v]->gates(found_gates, gi, gh, 64);
+            close_to(variants[v]->name, found_gates, expected_gates, 3 * 64, 1.0);
+            ghn_free(found_gates);
+            ghn_free(expected_gates);
             ghn_free(gi);
             ghn_free(gh);
             ghn_free(found);

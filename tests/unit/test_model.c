@@ -124,7 +124,7 @@ static void published_models_have_their_sizes(void **state) {
     (void)state;
     static const struct {
         bool ve;
-        enum ghn_hypernet hypernet;
+        enum ghn_hypernet_kind hypernet;
         int side, classes;
         int64_t n;
     } cases[] = {
