@@ -155,7 +155,7 @@ static struct ghn_rng start(enum ghn_deepnets_split split, uint64_t seed, int64_
  * first ones. Cells of more than one step are too many for two to meet. */
 static bool repeats(enum ghn_deepnets_split split, uint64_t seed, int64_t index,
                     const struct ghn_net *net) {
-    int64_t first = index + 1 - ghn__splits[split].distinct;
+    int64_t first = index - (ghn__splits[split].distinct - 1);
     uint64_t structure = ghn_net_structure(net);
     if (net->normal.n_steps > 1)
         return false;
