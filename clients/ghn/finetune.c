@@ -15,6 +15,7 @@
 #include "base/mem.h"
 #include "cli.h"
 #include "finetune_there.h"
+#include "folder.h"
 #include "http.h"
 #include "progress.h"
 #include "recipe_options.h"
@@ -192,66 +193,6 @@ static bool parse(int argc, char **argv, struct wanted *wanted, int *ret_exit) {
     return code == CLI_OK;
 }
 
-/* --- The training folder --- */
-
-static enum ghn_status make_folder(const char *path, struct ghn_err *err) {
-    if (mkdir(path, 0777) == 0 || errno == EEXIST)
-        return GHN_OK;
-    return ghn_fail(err, GHN_IO, path, "the folder cannot be made: %s", strerror(errno));
-}
-
-/* Takes the folder for this training: two would write over each other's checkpoints. *ret is to be
- * closed when it is done. */
-static enum ghn_status take_folder(const char *path, int *ret, struct ghn_err *err) {
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return ghn_fail(err, GHN_IO, path, "the folder cannot be opened: %s", strerror(errno));
-    struct stat taken;
-    enum ghn_status status = GHN_OK;
-    if (flock(fd, LOCK_EX | LOCK_NB) != 0)
-        status =
-            errno == EWOULDBLOCK
-                ? ghn_fail(err, GHN_IO, path, "another ghn finetune trains in this folder")
-                : ghn_fail(err, GHN_IO, path, "the folder cannot be locked: %s", strerror(errno));
-    else if (fstat(fd, &taken) != 0 || taken.st_nlink == 0)
-        status =
-            ghn_fail(err, GHN_IO, path, "the folder has just been removed by another ghn finetune");
-    if (status != GHN_OK) {
-        (void)close(fd);
-        return status;
-    }
-    *ret = fd;
-    return GHN_OK;
-}
-
-static void remove_file(const char *dir, const char *name) {
-    struct ghn_arena arena = GHN_ARENA_INIT;
-    const char *path = ghn_arena_printf(&arena, "%s/%s", dir, name);
-    if (path)
-        (void)unlink(path);
-    ghn_arena_done(&arena);
-}
-
-/* Copies a file, so that the copy is whole or not at all. */
-static enum ghn_status copy_file(const char *from, const char *to, struct ghn_err *err) {
-    static char piece[1 << 16];
-    struct ghn_atomic_file *file = NULL;
-    FILE *in = fopen(from, "rb");
-    if (!in)
-        return ghn_fail(err, GHN_IO, from, "it cannot be opened: %s", strerror(errno));
-    enum ghn_status status = ghn_atomic_file_new(to, &file, err);
-    size_t n = 1;
-    while (status == GHN_OK && (n = fread(piece, 1, sizeof piece, in)) > 0)
-        status = ghn_atomic_file_write(file, piece, n, err);
-    if (status == GHN_OK && ferror(in))
-        status = ghn_fail(err, GHN_IO, from, "it cannot be read: %s", strerror(errno));
-    (void)fclose(in);
-    if (status == GHN_OK)
-        return ghn_atomic_file_commit(file, err);
-    ghn_atomic_file_abort(file);
-    return status;
-}
-
 /* --- What came out --- */
 
 static int print_json(const struct wanted *wanted, const struct cli_header *header,
@@ -290,7 +231,8 @@ static int finish(const struct wanted *wanted, const char *dir, const struct ghn
     struct cli_header header = {0};
     json_t *history = NULL;
     const char *path = ghn_arena_printf(&arena, "%s/%s", dir, GHN_PARAMETERS_FILE);
-    enum ghn_status status = path ? copy_file(path, wanted->output, &err) : ghn_fail_memory(&err);
+    enum ghn_status status =
+        path ? cli_copy_file(path, wanted->output, &err) : ghn_fail_memory(&err);
     if (status == GHN_OK)
         status = cli_header_read(wanted->output, &header, &err);
     if (status == GHN_OK)
@@ -303,8 +245,8 @@ static int finish(const struct wanted *wanted, const char *dir, const struct ghn
     else
         print_summary(wanted, &header, last);
     if (code == CLI_OK && !wanted->dir) {
-        remove_file(dir, GHN_STATE_FILE);
-        remove_file(dir, GHN_PARAMETERS_FILE);
+        cli_folder_remove(dir, GHN_STATE_FILE);
+        cli_folder_remove(dir, GHN_PARAMETERS_FILE);
         (void)rmdir(dir);
     }
     json_decref(history);
@@ -342,9 +284,7 @@ static int train(const struct wanted *wanted, struct cli_start *start, const cha
     if (status != GHN_OK)
         return cli_fail(&err, next);
     int lock = -1;
-    status = make_folder(dir, &err);
-    if (status == GHN_OK)
-        status = take_folder(dir, &lock, &err);
+    status = cli_folder_take(dir, &lock, &err);
     if (status != GHN_OK)
         return cli_fail(&err, NULL);
     cli_progress_init(&progress);

@@ -17,15 +17,23 @@ bool ghn__dnnl_has_bf16(void) {
     return (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
 }
 
+/* One engine for all; a stream for every thread, since oneDNN promises nothing for one that several
+ * use. Kernels are kept for as many shapes as a training on random architectures meets. */
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static dnnl_engine_t engine;
-static dnnl_stream_t stream;
+static pthread_key_t stream_key;
+
+enum { KERNELS_KEPT = 16384 };
+
+static void destroy_stream(void *stream) {
+    (void)dnnl_stream_destroy(stream);
+}
 
 static void start(void) {
-    if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success)
+    if (dnnl_engine_create(&engine, dnnl_cpu, 0) != dnnl_success ||
+        pthread_key_create(&stream_key, destroy_stream) != 0)
         engine = NULL;
-    else if (dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success)
-        stream = NULL;
+    (void)dnnl_set_primitive_cache_capacity(KERNELS_KEPT);
 }
 
 dnnl_engine_t ghn__dnnl_engine(void) {
@@ -34,7 +42,17 @@ dnnl_engine_t ghn__dnnl_engine(void) {
 }
 
 dnnl_stream_t ghn__dnnl_stream(void) {
-    pthread_once(&once, start);
+    if (!ghn__dnnl_engine())
+        return NULL;
+    dnnl_stream_t stream = pthread_getspecific(stream_key);
+    if (stream)
+        return stream;
+    if (dnnl_stream_create(&stream, engine, dnnl_stream_default_flags) != dnnl_success)
+        return NULL;
+    if (pthread_setspecific(stream_key, stream) != 0) {
+        (void)dnnl_stream_destroy(stream);
+        return NULL;
+    }
     return stream;
 }
 

@@ -94,26 +94,6 @@ static enum ghn_status place_all(struct ghn_run *run, struct ghn_err *err) {
     return GHN_OK;
 }
 
-void *ghn__run_at(const struct ghn_run *run, int block) {
-    return block < 0 ? NULL : (char *)run->memory + run->blocks[block].offset;
-}
-
-/* Pointers of a step into the memory. */
-static void bind(struct ghn_run *run, struct ghn__step *step) {
-    struct ghn__site *site = &step->site;
-    for (int i = 0; i < site->n_inputs; i++) {
-        int gradient = step->backward ? gradient_of(run, step->inputs[i]) : -1;
-        site->in[i].data = ghn__run_at(run, data_of(run, step->inputs[i]));
-        bool shared = gradient >= 0 && gradient == gradient_of(run, step->output);
-        site->din[i].data = shared ? NULL : ghn__run_at(run, gradient);
-    }
-    site->out.data = ghn__run_at(run, data_of(run, step->output));
-    site->dout = site->out;
-    site->dout.data = ghn__run_at(run, gradient_of(run, step->output));
-    site->saved = ghn__run_at(run, step->saved);
-    site->spare = ghn__run_at(run, step->spare);
-}
-
 enum ghn_status ghn__plan_memory(struct ghn_run *run, struct ghn_err *err) {
     need(run, data_of(run, run->input), 0);
     need(run, data_of(run, run->output), run->n_steps - 1);
@@ -130,12 +110,5 @@ enum ghn_status ghn__plan_memory(struct ghn_run *run, struct ghn_err *err) {
             err, GHN_TOO_LARGE, NULL,
             "running the network for a batch of %d images takes %zu bytes; the limit is 2^40",
             run->options.batch, run->bytes);
-    run->memory = ghn_malloc(run->bytes);
-    if (!run->memory)
-        return ghn_fail_memory(err);
-    for (int s = 0; s < run->n_steps; s++)
-        bind(run, &run->steps[s]);
-    for (int v = 0; v < run->n_values; v++)
-        run->values[v].tensor.data = ghn__run_at(run, data_of(run, v));
     return GHN_OK;
 }

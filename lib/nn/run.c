@@ -66,6 +66,11 @@ enum ghn_status ghn_run_new(const struct ghn_arch *arch, const struct ghn_run_op
         status = ghn__plan_gradient(run, err);
     if (!status)
         status = ghn__plan_memory(run, err);
+    if (!status && !options->workspace)
+        status = ghn_workspace_new(&run->own, err);
+    run->workspace = options->workspace ? options->workspace : run->own;
+    if (!status)
+        status = ghn__run_bind(run, err);
     if (status) {
         ghn_run_free(run);
         return status;
@@ -80,7 +85,7 @@ void ghn_run_free(struct ghn_run *run) {
     for (int s = 0; s < run->n_steps; s++)
         if (run->steps[s].layer->done)
             run->steps[s].layer->done(&run->steps[s].site);
-    ghn_free(run->memory);
+    ghn_workspace_free(run->own);
     ghn_arena_done(&run->arena);
     ghn_free(run);
 }
@@ -132,6 +137,9 @@ static enum ghn_status blame(const struct ghn__step *step, enum ghn_status statu
 
 enum ghn_status ghn_run_forward(struct ghn_run *run, struct ghn_params *params, const float *images,
                                 uint64_t seed, uint64_t step, float *output, struct ghn_err *err) {
+    enum ghn_status bound = ghn__run_bind(run, err);
+    if (bound)
+        return bound;
     struct ghn__tensor given = run->values[run->input].tensor;
     given.dtype = GHN_F32;
     given.data = (void *)images;
@@ -176,6 +184,9 @@ enum ghn_status ghn_run_backward(struct ghn_run *run, const struct ghn_params *p
     if (run->options.mode != GHN_MODE_TRAIN || !run->forward_done)
         return ghn_fail(err, GHN_OUT_OF_RANGE, NULL,
                         "only a forward pass in training mode can be differentiated");
+    if (run->workspace->user != run)
+        return ghn_fail(err, GHN_OUT_OF_RANGE, NULL,
+                        "another network has used the workspace since the forward pass");
     struct ghn__value *output = &run->values[run->output];
     struct ghn__tensor given = output->tensor, into = output->tensor;
     given.dtype = GHN_F32;

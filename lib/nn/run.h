@@ -35,10 +35,21 @@ enum ghn_mode {
                                   updates none (ghn2-spec C9) */
 };
 
+/* Memory that runs use in turn: for programs that compile many networks and run one at a time. It
+ * grows to the largest of them. */
+struct ghn_workspace;
+
+enum ghn_status ghn_workspace_new(struct ghn_workspace **ret, struct ghn_err *err) GHN_MUST_CHECK;
+
+/* Frees a workspace, after the runs that use it; NULL is allowed. */
+void ghn_workspace_free(struct ghn_workspace *workspace);
+
 struct ghn_run_options {
     int batch; /* images at a time, at least 1 */
     enum ghn_mode mode;
     enum ghn_precision precision;
+    struct ghn_workspace *workspace; /* borrowed; NULL: memory of its own. From a forward pass to
+                                        the backward pass behind it no other run may use it */
 };
 
 struct ghn_run;

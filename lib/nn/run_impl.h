@@ -56,7 +56,8 @@ struct ghn_run {
     int input, output;   /* values */
     bool *param_written; /* (arch->n_params) the backward pass writes its gradient */
 
-    void *memory;
+    struct ghn_workspace *own, *workspace; /* own is NULL where the caller gave one */
+    void *memory;                          /* where everything is bound to */
     size_t bytes;
     bool planned, forward_done;
     struct ghn__step_time *times; /* (n_steps) if it measures, else NULL */
@@ -68,8 +69,17 @@ enum ghn_status ghn__plan_steps(struct ghn_run *run, struct ghn_err *err) GHN_MU
 /* Which steps run backward, where gradients lie and who writes first (plan_gradient.c). */
 enum ghn_status ghn__plan_gradient(struct ghn_run *run, struct ghn_err *err) GHN_MUST_CHECK;
 
-/* Lifetimes and places of all blocks; allocates the memory (plan_memory.c). */
+/* Lifetimes and places of all blocks (plan_memory.c). */
 enum ghn_status ghn__plan_memory(struct ghn_run *run, struct ghn_err *err) GHN_MUST_CHECK;
+
+struct ghn_workspace {
+    void *memory;
+    size_t bytes;
+    const struct ghn_run *user; /* whose forward pass was the last */
+};
+
+/* Takes the workspace for a forward pass: memory enough, every pointer into it (workspace.c). */
+enum ghn_status ghn__run_bind(struct ghn_run *run, struct ghn_err *err) GHN_MUST_CHECK;
 
 /* Where a block lies; NULL for -1. */
 void *ghn__run_at(const struct ghn_run *run, int block);

@@ -83,7 +83,7 @@ class Finetune(Train):
                               stderr=subprocess.PIPE, text=True, cwd=self.folder) as process:
             self.assertIn("step 0 of 100000", process.stderr.readline())
             _, err = self.ghn(*self.command("second", *steps), code=1)
-            self.assertIn("another ghn finetune trains in this folder", err)
+            self.assertIn("another training is at work in this folder", err)
             self.assertIsNone(process.poll())
             process.send_signal(signal.SIGINT)
             _, err = process.communicate(timeout=60)

@@ -1,0 +1,285 @@
+/* ghn train: trains a hypernetwork. */
+#include "train/meta.h"
+
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "cli.h"
+#include "folder.h"
+#include "progress.h"
+#include "train_progress.h"
+
+const char cli_train_help[] =
+    "usage: ghn train --data FOLDER --dir DIR [-o FILE] [--steps N] [options]\n"
+    "\n"
+    "Trains a GHN-2 hypernetwork on random architectures of DeepNets-1M and the images of a data\n"
+    "set. Ctrl-C saves where it is; the same command goes on from there, also after a crash or a\n"
+    "power cut, and comes to the same hypernetwork as if it had never been stopped. DIR always\n"
+    "holds the latest one as checkpoint.safetensors, which ghn and ghnd load.\n"
+    "\n"
+    "  --data FOLDER        the data set: CIFAR-10 or -100 (binary version), or\n"
+    "                       train/CLASS/FILE.jpg ...; \"shapes\" is drawn. Images become\n"
+    "                       3 x 32 x 32\n"
+    "  --dir DIR            where the training's state is kept\n"
+    "  -o, --output FILE    where the hypernetwork goes at the end\n"
+    "  --start GHN          begin with this hypernetwork instead of a random one\n"
+    "  --steps N            100000; more may be given to a training that has ended\n"
+    "  --threads N          networks side by side; one for every processor\n"
+    "  --save-minutes N     between states; 5\n"
+    "  --stop-minutes N     stop, as Ctrl-C does, after so long\n"
+    "  --json               a summary with the history, as a JSON object\n"
+    "\n"
+    "the recipe:\n"
+    "  --meta-batch N       architectures a step; 8\n"
+    "  --batch-size N       images a step; 64\n"
+    "  --lr X               of Adam; 0.001\n"
+    "  --warmup-steps N     over which it grows from 0; 0\n"
+    "  --decay-steps N      over which it falls to a hundredth, at the end; 0\n"
+    "  --weight-decay X     1e-5\n"
+    "  --decoupled          weight decay apart from the gradient (AdamW)\n"
+    "  --beta1 X, --beta2 X 0.9, 0.999\n"
+    "  --clip-norm X        largest norm of the gradient; 5, 0 for any\n"
+    "  --label-smoothing X  0\n"
+    "  --pool N             train on the first N architectures only; 0 for ever new ones\n"
+    "  --no-widths          all networks with 32 channels\n"
+    "  --max-nodes N        leave out meta-batches with more nodes; 2200, 0 for none\n"
+    "  --images N           train on the first N images only; 0 for all\n"
+    "  --no-augment         without random crops and flips\n"
+    "  --precision auto|f32|bf16   of the networks; auto: bf16 where the processor is made for it\n"
+    "  --seed N             0\n"
+    "\n"
+    "the hypernetwork:\n"
+    "  --hid N              width of a node embedding; 32\n";
+
+struct wanted {
+    const char *data, *dir, *output, *start;
+    int64_t threads, save_minutes, stop_minutes, hid;
+    bool json;
+    struct ghn_meta_recipe recipe;
+};
+
+/* Set by a signal, read by the training. */
+static atomic_bool stop;
+
+static void on_signal(int signal) {
+    (void)signal;
+    atomic_store(&stop, true);
+}
+
+/* A second Ctrl-C, should the first take too long, does what it always does. */
+static void catch_signals(void) {
+    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
+    (void)sigaction(SIGINT, &action, NULL);
+    (void)sigaction(SIGTERM, &action, NULL);
+    (void)sigaction(SIGALRM, &action, NULL);
+}
+
+/* --- The command line --- */
+
+/* Options with a fraction. */
+struct real {
+    const char *name, *text;
+    double *value;
+};
+
+static int read_reals(const struct real *reals, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        char *end;
+        if (!reals[i].text)
+            continue;
+        errno = 0;
+        *reals[i].value = strtod(reals[i].text, &end);
+        if (end == reals[i].text || *end || errno == ERANGE || !isfinite(*reals[i].value))
+            return cli_usage("train", "--%s %s is no number", reals[i].name, reals[i].text);
+    }
+    return CLI_OK;
+}
+
+static int check(const struct wanted *wanted, const char *precision,
+                 struct ghn_meta_recipe *recipe) {
+    if (!wanted->data)
+        return cli_usage("train", "--data FOLDER is missing");
+    if (!wanted->dir)
+        return cli_usage("train", "--dir DIR is missing");
+    if (precision && !ghn_precision_parse(precision, &recipe->precision))
+        return cli_usage("train", "--precision %s; expected auto, f32 or bf16", precision);
+    return CLI_OK;
+}
+
+static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
+    struct ghn_meta_recipe *r = &w->recipe;
+    const char *precision = NULL;
+    bool no_widths = false, no_augment = false;
+    int64_t meta_batch = r->meta_batch, batch = r->batch_size, nodes = r->max_nodes, seed = 0;
+    struct real reals[] = {{"lr", NULL, &r->lr},
+                           {"weight-decay", NULL, &r->weight_decay},
+                           {"beta1", NULL, &r->beta1},
+                           {"beta2", NULL, &r->beta2},
+                           {"clip-norm", NULL, &r->clip_norm},
+                           {"label-smoothing", NULL, &r->label_smoothing}};
+    enum { REALS = sizeof reals / sizeof *reals };
+    const int64_t most = 1000000000;
+    struct cli_option options[22 + REALS] = {
+        {.name = "data", .text = &w->data},
+        {.name = "dir", .text = &w->dir},
+        {.name = "output", .letter = 'o', .text = &w->output},
+        {.name = "start", .text = &w->start},
+        {.name = "steps", .number = &r->steps, .min = 1, .max = most},
+        {.name = "threads", .number = &w->threads, .min = 0, .max = 1024},
+        {.name = "save-minutes", .number = &w->save_minutes, .min = 1, .max = 1440},
+        {.name = "stop-minutes", .number = &w->stop_minutes, .min = 1, .max = 1000000},
+        {.name = "json", .flag = &w->json},
+        {.name = "meta-batch", .number = &meta_batch, .min = 1, .max = 64},
+        {.name = "batch-size", .number = &batch, .min = 1, .max = 4096},
+        {.name = "warmup-steps", .number = &r->warmup_steps, .min = 0, .max = most},
+        {.name = "decay-steps", .number = &r->decay_steps, .min = 0, .max = most},
+        {.name = "decoupled", .flag = &r->decoupled},
+        {.name = "pool", .number = &r->pool, .min = 0, .max = most},
+        {.name = "no-widths", .flag = &no_widths},
+        {.name = "max-nodes", .number = &nodes, .min = 0, .max = 1000000},
+        {.name = "images", .number = &r->images, .min = 0, .max = most},
+        {.name = "no-augment", .flag = &no_augment},
+        {.name = "precision", .text = &precision},
+        {.name = "seed", .number = &seed, .min = 0, .max = INT64_MAX},
+        {.name = "hid", .number = &w->hid, .min = 4, .max = 1024},
+    };
+    for (int i = 0; i < REALS; i++)
+        options[22 + i] = (struct cli_option){.name = reals[i].name, .text = &reals[i].text};
+    int first;
+    if (!cli_options(argc, argv, options, 22 + REALS, cli_train_help, 0, 0, &first, ret_exit))
+        return false;
+    r->meta_batch = (int)meta_batch;
+    r->batch_size = (int)batch;
+    r->max_nodes = (int)nodes;
+    r->seed = (uint64_t)seed;
+    r->widths = !no_widths;
+    r->augment = !no_augment;
+    *ret_exit = check(w, precision, r);
+    if (*ret_exit == CLI_OK)
+        *ret_exit = read_reals(reals, REALS);
+    return *ret_exit == CLI_OK;
+}
+
+/* --- Training --- */
+
+struct context {
+    struct cli_train_progress progress;
+};
+
+static void report(void *context, const struct ghn_meta_progress *news, bool point) {
+    cli_train_progress_show(&((struct context *)context)->progress, news, point);
+}
+
+/* The machine and the program, for the checkpoint. */
+static json_t *provenance(void) {
+    struct utsname system = {0};
+    char machine[256];
+    (void)uname(&system);
+    (void)snprintf(machine, sizeof machine, "%s, %ld processors", system.machine,
+                   sysconf(_SC_NPROCESSORS_ONLN));
+    return json_pack("{s:s, s:s}", "training_machine", machine, "program", "ghn " GHN_VERSION);
+}
+
+static int print_summary(const struct wanted *wanted, const struct ghn_meta_progress *last) {
+    char time[CLI_DURATION];
+    json_t *history = NULL;
+    struct ghn_err err = GHN_ERR_INIT;
+    if (!wanted->json) {
+        printf("%s: a hypernetwork of %lld steps, %s of training\n",
+               wanted->output ? wanted->output : wanted->dir, (long long)last->step,
+               cli_duration(last->seconds, time));
+        return CLI_OK;
+    }
+    if (ghn_meta_history(wanted->dir, &history, &err) != GHN_OK)
+        return cli_fail(&err, NULL);
+    json_t *object =
+        json_pack("{s:s*, s:s, s:o, s:o}", "output", wanted->output, "dir", wanted->dir, "last",
+                  ghn_meta_progress_to_json(last), "history", history);
+    int failed = !object || json_dumpf(object, stdout, JSON_INDENT(2)) != 0;
+    json_decref(object);
+    if (failed)
+        return cli_failf(NULL, NULL, "not enough memory");
+    puts("");
+    return CLI_OK;
+}
+
+static int finish(const struct wanted *wanted, const struct ghn_meta_progress *last) {
+    struct ghn_arena arena = GHN_ARENA_INIT;
+    struct ghn_err err = GHN_ERR_INIT;
+    const char *path = ghn_arena_printf(&arena, "%s/%s", wanted->dir, GHN_META_CHECKPOINT_FILE);
+    enum ghn_status status = path ? GHN_OK : ghn_fail_memory(&err);
+    if (status == GHN_OK && wanted->output)
+        status = cli_copy_file(path, wanted->output, &err);
+    ghn_arena_done(&arena);
+    return status == GHN_OK ? print_summary(wanted, last) : cli_fail(&err, NULL);
+}
+
+static int fail(const struct wanted *wanted, enum ghn_status status, const struct ghn_err *err) {
+    char next[GHN_ERR_MESSAGE] = "";
+    if (status == GHN_STOPPED)
+        (void)snprintf(next, sizeof next, "the same command goes on from there (%.300s)",
+                       wanted->dir);
+    else if (strstr(err->where, GHN_META_STATE_FILE))
+        (void)snprintf(next, sizeof next, "name another --dir to start afresh");
+    return cli_fail(err, *next ? next : NULL);
+}
+
+static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
+                 const struct ghn_model *start) {
+    struct ghn_err err = GHN_ERR_INIT;
+    struct context context;
+    struct ghn_model *model = NULL;
+    struct ghn_config config = start ? *ghn_model_config(start) : ghn_config_default;
+    int lock = -1;
+    enum ghn_status status = cli_folder_take(wanted->dir, &lock, &err);
+    if (status != GHN_OK)
+        return cli_fail(&err, NULL);
+    if (!start) {
+        config.hid = (int)wanted->hid;
+        config.num_classes = dataset->n_classes;
+    }
+    json_t *origin = provenance();
+    cli_train_progress_init(&context.progress);
+    catch_signals();
+    if (wanted->stop_minutes > 0)
+        (void)alarm((unsigned)wanted->stop_minutes * 60);
+    const struct ghn_meta_options options = {.dir = wanted->dir,
+                                             .provenance = origin,
+                                             .save_seconds = 60.0 * (double)wanted->save_minutes,
+                                             .threads = (int)wanted->threads,
+                                             .stop = &stop,
+                                             .report = report,
+                                             .context = &context};
+    status = ghn_meta_train(&config, start, dataset, &wanted->recipe, &options, &model, &err);
+    cli_train_progress_end(&context.progress);
+    int code =
+        status == GHN_OK ? finish(wanted, &context.progress.last) : fail(wanted, status, &err);
+    ghn_model_unref(model);
+    json_decref(origin);
+    (void)close(lock);
+    return code;
+}
+
+int cli_train(int argc, char **argv) {
+    struct wanted wanted = {
+        .save_minutes = 5, .hid = ghn_config_default.hid, .recipe = ghn_meta_recipe_default};
+    struct ghn_err err = GHN_ERR_INIT;
+    struct ghn_dataset *dataset = NULL;
+    struct ghn_model *start = NULL;
+    int code;
+    if (!parse(argc, argv, &wanted, &code))
+        return code;
+    enum ghn_status status = ghn_dataset_open(wanted.data, &dataset, &err);
+    if (status == GHN_OK && wanted.start)
+        status = ghn_model_load(wanted.start, &start, &err);
+    code = status == GHN_OK ? train(&wanted, dataset, start) : cli_fail(&err, NULL);
+    ghn_model_unref(start);
+    ghn_dataset_free(dataset);
+    return code;
+}

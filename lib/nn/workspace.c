@@ -1,0 +1,70 @@
+/* The memory of runs, and where everything lies in it. */
+#include "nn/run_impl.h"
+
+enum ghn_status ghn_workspace_new(struct ghn_workspace **ret, struct ghn_err *err) {
+    *ret = ghn_calloc(1, sizeof **ret);
+    return *ret ? GHN_OK : ghn_fail_memory(err);
+}
+
+void ghn_workspace_free(struct ghn_workspace *workspace) {
+    if (!workspace)
+        return;
+    ghn_free(workspace->memory);
+    ghn_free(workspace);
+}
+
+static enum ghn_status reserve(struct ghn_workspace *workspace, size_t bytes, struct ghn_err *err) {
+    if (bytes <= workspace->bytes)
+        return GHN_OK;
+    ghn_free(workspace->memory);
+    workspace->bytes = 0;
+    workspace->memory = ghn_malloc(bytes);
+    if (!workspace->memory)
+        return ghn_fail_memory(err);
+    workspace->bytes = bytes;
+    return GHN_OK;
+}
+
+static int data_of(const struct ghn_run *run, int value) {
+    return run->storages[run->values[value].storage].data;
+}
+
+static int gradient_of(const struct ghn_run *run, int value) {
+    return run->storages[run->values[value].storage].gradient;
+}
+
+void *ghn__run_at(const struct ghn_run *run, int block) {
+    return block < 0 ? NULL : (char *)run->memory + run->blocks[block].offset;
+}
+
+/* Pointers of a step into the memory. */
+static void bind_step(struct ghn_run *run, struct ghn__step *step) {
+    struct ghn__site *site = &step->site;
+    for (int i = 0; i < site->n_inputs; i++) {
+        int gradient = step->backward ? gradient_of(run, step->inputs[i]) : -1;
+        site->in[i].data = ghn__run_at(run, data_of(run, step->inputs[i]));
+        bool shared = gradient >= 0 && gradient == gradient_of(run, step->output);
+        site->din[i].data = shared ? NULL : ghn__run_at(run, gradient);
+    }
+    site->out.data = ghn__run_at(run, data_of(run, step->output));
+    site->dout = site->out;
+    site->dout.data = ghn__run_at(run, gradient_of(run, step->output));
+    site->saved = ghn__run_at(run, step->saved);
+    site->spare = ghn__run_at(run, step->spare);
+}
+
+enum ghn_status ghn__run_bind(struct ghn_run *run, struct ghn_err *err) {
+    struct ghn_workspace *workspace = run->workspace;
+    enum ghn_status status = reserve(workspace, run->bytes, err);
+    if (status)
+        return status;
+    workspace->user = run;
+    if (run->memory == workspace->memory)
+        return GHN_OK;
+    run->memory = workspace->memory;
+    for (int s = 0; s < run->n_steps; s++)
+        bind_step(run, &run->steps[s]);
+    for (int v = 0; v < run->n_values; v++)
+        run->values[v].tensor.data = ghn__run_at(run, data_of(run, v));
+    return GHN_OK;
+}

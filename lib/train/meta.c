@@ -1,0 +1,451 @@
+#include "train/meta.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "nn/kernels.h"
+#include "train/meta_impl.h"
+#include "train/optimizer.h"
+
+enum { MAX_FAILURES = 100 }; /* steps in a row without a finite network */
+
+/* Sums over the steps since some point. */
+struct tally {
+    double loss, norm;
+    int64_t steps, networks, correct, images;
+    double seconds;
+};
+
+struct training {
+    const struct ghn_config *config;
+    const struct ghn_dataset *dataset;
+    const struct ghn_meta_recipe *recipe;
+    const struct ghn_meta_options *options;
+
+    struct ghn_hypernet *hypernet;
+    struct ghn_tape *tape;
+    struct ghn__meta_workers *workers;
+    struct ghn__meta_batch batch;
+    struct ghn_loader *loader;
+    float *m, *v; /* (n) Adam's moments */
+    int64_t n;
+    json_t *history;
+    struct ghn__meta_counters counters;
+    struct ghn_arena arena;
+    const char *state_path, *checkpoint_path; /* NULL: nothing is kept */
+
+    struct tally since_point, since_report, sitting;
+    int failures;
+    double clock; /* when counters.seconds was right */
+    double saved, reported, pointed;
+};
+
+static double now(void) {
+    struct timespec time;
+    (void)clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* --- Setting up --- */
+
+/* Networks are made for images of 3 x 32 x 32. */
+static const int64_t image_chw[3] = {3, 32, 32};
+
+static enum ghn_status check(const struct training *t, struct ghn_err *err) {
+    if (t->config->num_classes != t->dataset->n_classes)
+        return ghn_fail(err, GHN_SHAPE_MISMATCH, "num_classes",
+                        "the hypernetwork is for %d classes, the data set has %d",
+                        t->config->num_classes, t->dataset->n_classes);
+    enum ghn_status status = ghn__meta_recipe_check(t->recipe, err);
+    return status == GHN_OK ? ghn_dataset_fits(t->dataset, image_chw, err) : status;
+}
+
+static enum ghn_status open_loader(struct training *t, struct ghn_err *err) {
+    bool folder = t->dataset->kind == GHN_DATASET_FOLDER;
+    struct ghn_loader_options options = {
+        .split = GHN_SPLIT_TRAIN,
+        .batch = t->recipe->batch_size,
+        .first = t->recipe->first,
+        .count = t->recipe->images,
+        .shuffle = true,
+        .drop_last = true,
+        .seed = t->recipe->seed,
+        .augmentation = {.flip = t->recipe->augment,
+                         .pad = t->recipe->augment && !folder ? 4 : 0,
+                         .resized_crop = t->recipe->augment && folder},
+    };
+    memcpy(options.chw, image_chw, sizeof options.chw);
+    return ghn_loader_new(t->dataset, &options, &t->loader, err);
+}
+
+static enum ghn_status open_paths(struct training *t, struct ghn_err *err) {
+    if (!t->options->dir)
+        return GHN_OK;
+    t->state_path = ghn_arena_printf(&t->arena, "%s/%s", t->options->dir, GHN_META_STATE_FILE);
+    t->checkpoint_path =
+        ghn_arena_printf(&t->arena, "%s/%s", t->options->dir, GHN_META_CHECKPOINT_FILE);
+    return t->state_path && t->checkpoint_path ? GHN_OK : ghn_fail_memory(err);
+}
+
+static enum ghn_status open_hypernet(struct training *t, const struct ghn_model *start,
+                                     struct ghn_err *err) {
+    enum ghn_status status = start
+                                 ? ghn_hypernet_from_model(start, &t->hypernet, err)
+                                 : ghn_hypernet_new(t->config, t->recipe->seed, &t->hypernet, err);
+    if (status != GHN_OK)
+        return status;
+    t->n = ghn_hypernet_n(t->hypernet);
+    t->m = ghn_calloc((size_t)t->n, sizeof *t->m);
+    t->v = ghn_calloc((size_t)t->n, sizeof *t->v);
+    t->history = json_array();
+    return t->m && t->v && t->history ? ghn_tape_new(&t->tape, err) : ghn_fail_memory(err);
+}
+
+static enum ghn_status set_up(struct training *t, const struct ghn_model *start,
+                              struct ghn_err *err) {
+    enum ghn_status status = check(t, err);
+    if (status == GHN_OK)
+        status = open_loader(t, err);
+    if (status == GHN_OK)
+        status = open_hypernet(t, start, err);
+    if (status == GHN_OK)
+        status = ghn__meta_workers_new(t->options->threads, &t->workers, err);
+    if (status == GHN_OK)
+        status = ghn__meta_batch_init(&t->batch, t->recipe->meta_batch, err);
+    return status == GHN_OK ? open_paths(t, err) : status;
+}
+
+static void tear_down(struct training *t) {
+    ghn__meta_batch_done(&t->batch);
+    ghn__meta_workers_free(t->workers);
+    ghn_tape_free(t->tape);
+    ghn_hypernet_free(t->hypernet);
+    ghn_loader_free(t->loader);
+    ghn_free(t->m);
+    ghn_free(t->v);
+    json_decref(t->history);
+    ghn_arena_done(&t->arena);
+}
+
+/* --- Keeping --- */
+
+static struct ghn__meta_state state_of(struct training *t) {
+    return (struct ghn__meta_state){.config = t->config,
+                                    .dataset = t->dataset,
+                                    .recipe = t->recipe,
+                                    .counters = &t->counters,
+                                    .n = t->n,
+                                    .values = ghn_hypernet_values(t->hypernet),
+                                    .m = t->m,
+                                    .v = t->v,
+                                    .history = &t->history};
+}
+
+static void advance_clock(struct training *t) {
+    double time = now();
+    t->counters.seconds += time - t->clock;
+    t->clock = time;
+}
+
+/* What the checkpoint says of its training: strings only, as safetensors has them. */
+static json_t *provenance(const struct training *t) {
+    const struct ghn__meta_counters *c = &t->counters;
+    json_t *identity = ghn__meta_recipe_identity(t->recipe);
+    char *recipe = identity ? json_dumps(identity, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
+    json_t *root = recipe ? json_object() : NULL;
+    char text[32];
+#define SAY(name, format, value)                                                                   \
+    (void)snprintf(text, sizeof text, format, value);                                              \
+    (void)json_object_set_new(root, name, json_string(text))
+    SAY("training_steps", "%lld", (long long)c->step);
+    SAY("training_architectures", "%lld", (long long)c->architectures);
+    SAY("training_images", "%lld", (long long)c->images);
+    SAY("training_not_finite", "%lld", (long long)c->not_finite);
+    SAY("training_hours", "%.2f", c->seconds / 3600);
+#undef SAY
+    (void)json_object_set_new(root, "training_recipe", json_string(recipe));
+    (void)json_object_set_new(root, "dataset", json_string(t->dataset->name));
+    (void)json_object_set_new(root, "dataset_kind",
+                              json_string(ghn_dataset_kind_name(t->dataset->kind)));
+    (void)json_object_set_new(root, "input", json_string("[3,32,32]"));
+    (void)json_object_set_new(root, "trained", json_string("true"));
+    if (t->options->provenance)
+        (void)json_object_update(root, (json_t *)(uintptr_t)t->options->provenance);
+    json_decref(identity);
+    free(recipe);
+    return root;
+}
+
+static enum ghn_status save(struct training *t, struct ghn_err *err) {
+    t->saved = now();
+    advance_clock(t);
+    if (!t->state_path)
+        return GHN_OK;
+    const struct ghn__meta_state state = state_of(t);
+    struct ghn_model *model = NULL;
+    json_t *metadata = NULL;
+    enum ghn_status status = ghn__meta_state_save(t->state_path, &state, err);
+    if (status == GHN_OK)
+        status = ghn_hypernet_to_model(t->hypernet, &model, err);
+    if (status == GHN_OK) {
+        metadata = provenance(t);
+        status = metadata ? ghn_model_save(model, t->checkpoint_path, metadata, err)
+                          : ghn_fail_memory(err);
+    }
+    json_decref(metadata);
+    ghn_model_unref(model);
+    return status;
+}
+
+/* --- Telling --- */
+
+static double per(double sum, int64_t n) {
+    return n > 0 ? sum / (double)n : NAN;
+}
+
+static struct ghn_meta_progress progress_of(struct training *t, const struct tally *tally) {
+    int64_t step = t->counters.step, left = t->recipe->steps - step;
+    advance_clock(t);
+    return (struct ghn_meta_progress){
+        .step = step,
+        .steps = t->recipe->steps,
+        .loss = per(tally->loss, tally->networks),
+        .accuracy = per((double)tally->correct, tally->images),
+        .gradient_norm = per(tally->norm, tally->steps),
+        .lr = step > 0 ? ghn__meta_lr(t->recipe, step - 1) : NAN,
+        .architectures_per_second =
+            tally->seconds > 0 ? (double)tally->networks / tally->seconds : NAN,
+        .seconds = t->counters.seconds,
+        .seconds_left = per(t->sitting.seconds * (double)left, t->sitting.steps),
+        .not_finite = t->counters.not_finite,
+        .validation = NAN,
+    };
+}
+
+static void report(struct training *t) {
+    struct ghn_meta_progress progress = progress_of(t, &t->since_report);
+    if (t->options->report)
+        t->options->report(t->options->context, &progress, false);
+    t->since_report = (struct tally){0};
+    t->reported = now();
+}
+
+/* Every second point goes, but for the latest. */
+static void thin(json_t *history) {
+    for (size_t i = 0; i + 2 < json_array_size(history); i++)
+        (void)json_array_remove(history, i);
+}
+
+static enum ghn_status add_point(struct training *t, struct ghn_err *err) {
+    struct ghn_meta_progress progress = progress_of(t, &t->since_point);
+    if (t->options->validate) {
+        struct ghn_model *model = NULL;
+        enum ghn_status status = ghn_hypernet_to_model(t->hypernet, &model, err);
+        if (status != GHN_OK)
+            return status;
+        progress.validation = t->options->validate(t->options->context, model);
+        ghn_model_unref(model);
+    }
+    if (json_array_append_new(t->history, ghn_meta_progress_to_json(&progress)) != 0)
+        return ghn_fail_memory(err);
+    if (json_array_size(t->history) > GHN__META_POINTS)
+        thin(t->history);
+    if (t->options->report)
+        t->options->report(t->options->context, &progress, true);
+    t->since_point = (struct tally){0};
+    t->clock = t->pointed = now(); /* validation is no training */
+    return GHN_OK;
+}
+
+/* --- Steps --- */
+
+/* One step of Adam with the gradient times `scale`: with decoupled weight decay AdamW. */
+static void update(struct training *t, float scale, double lr) {
+    const struct ghn_meta_recipe *r = t->recipe;
+    float *values = ghn_hypernet_values(t->hypernet),
+          *gradient = ghn_hypernet_gradient(t->hypernet);
+    double number = (double)++t->counters.updates;
+    if (!r->decoupled)
+        for (int64_t i = 0; i < t->n; i++)
+            gradient[i] = scale * gradient[i] + (float)r->weight_decay * values[i];
+    const struct ghn__adamw coefficients = {
+        .beta1 = (float)r->beta1,
+        .beta2 = (float)r->beta2,
+        .eps = (float)r->eps,
+        .keep = r->decoupled ? (float)(1 - lr * r->weight_decay) : 1.0f,
+        .rate = (float)(lr / (1 - pow(r->beta1, number))),
+        .inverse_root = (float)(1 / sqrt(1 - pow(r->beta2, number))),
+    };
+    ghn__nn_kernels()->adamw(values, t->m, t->v, gradient, 0, t->n, r->decoupled ? scale : 1.0f,
+                             &coefficients);
+    memset(gradient, 0, (size_t)t->n * sizeof *gradient);
+}
+
+static void add_to(struct tally *tally, const struct tally *step) {
+    tally->loss += step->loss;
+    tally->norm += step->norm;
+    tally->steps += step->steps;
+    tally->networks += step->networks;
+    tally->correct += step->correct;
+    tally->images += step->images;
+    tally->seconds += step->seconds;
+}
+
+static void count_candidates(struct training *t, int n_images, struct tally *ret) {
+    for (int i = 0; i < t->batch.m; i++) {
+        const struct ghn__candidate *candidate = &t->batch.candidates[i];
+        t->counters.architectures++;
+        if (!candidate->finite) {
+            t->counters.not_finite++;
+            continue;
+        }
+        ret->loss += candidate->loss;
+        ret->correct += candidate->correct;
+        ret->images += n_images;
+        ret->networks++;
+    }
+    t->counters.images += n_images;
+}
+
+/* Backward through the hypernetwork, and the optimiser's step, unless no candidate was finite. */
+static enum ghn_status learn(struct training *t, struct tally *step, struct ghn_err *err) {
+    if (step->networks == 0) {
+        if (++t->failures < MAX_FAILURES)
+            return GHN_OK;
+        return ghn_fail(err, GHN_DIVERGED, NULL,
+                        "no network had a finite loss in %d steps in a row; a lower learning rate "
+                        "than %g may help",
+                        MAX_FAILURES, t->recipe->lr);
+    }
+    t->failures = 0;
+    enum ghn_status status =
+        ghn_hypernet_backward(t->hypernet, t->tape, ghn__meta_workers_pool(t->workers), err);
+    if (status != GHN_OK)
+        return status;
+    float *gradient = ghn_hypernet_gradient(t->hypernet);
+    step->norm = ghn__norm(gradient, t->n);
+    step->steps = 1;
+    if (!isfinite(step->norm)) {
+        memset(gradient, 0, (size_t)t->n * sizeof *gradient);
+        step->norm = 0;
+        step->steps = 0;
+        return GHN_OK;
+    }
+    double clip = t->recipe->clip_norm;
+    update(t, clip > 0 ? (float)fmin(1, clip / (step->norm + 1e-6)) : 1.0f,
+           ghn__meta_lr(t->recipe, t->counters.step));
+    return GHN_OK;
+}
+
+static enum ghn_status train_step(struct training *t, struct ghn_err *err) {
+    double started = now();
+    const struct ghn_graph *graphs[64];
+    const struct ghn_batch *images = NULL;
+    struct ghn_pool *pool = ghn__meta_workers_pool(t->workers);
+    struct tally step = {0};
+    enum ghn_status status = ghn_loader_next(t->loader, &images, err);
+    if (status == GHN_OK)
+        status = ghn__meta_batch_draw(&t->batch, t->recipe, t->dataset, pool, &t->counters.next_use,
+                                      err);
+    if (status != GHN_OK)
+        return status;
+    for (int i = 0; i < t->batch.m; i++)
+        graphs[i] = t->batch.candidates[i].graph;
+    status = ghn_hypernet_forward(t->hypernet, graphs, t->batch.m, pool, t->tape, err);
+    if (status == GHN_OK)
+        status = ghn__meta_workers_run(t->workers, t->recipe, &t->batch, t->tape, images, err);
+    if (status != GHN_OK)
+        return status;
+    count_candidates(t, images->n, &step);
+    status = learn(t, &step, err);
+    t->counters.step++;
+    step.seconds = now() - started;
+    add_to(&t->since_point, &step);
+    add_to(&t->since_report, &step);
+    step.steps = 1;
+    add_to(&t->sitting, &step);
+    return status;
+}
+
+/* --- The loop --- */
+
+static double or_default(double seconds, double otherwise) {
+    return seconds > 0 ? seconds : otherwise;
+}
+
+static bool is_stopped(const struct training *t) {
+    return (t->options->stop && atomic_load(t->options->stop)) ||
+           (t->options->stop_after > 0 && t->sitting.steps >= t->options->stop_after);
+}
+
+/* What is due between steps. */
+static enum ghn_status settle(struct training *t, struct ghn_err *err) {
+    double time = now();
+    bool last = t->counters.step >= t->recipe->steps;
+    enum ghn_status status = GHN_OK;
+    if (time - t->reported >= or_default(t->options->report_seconds, 1) || last)
+        report(t);
+    if ((time - t->pointed >= or_default(t->options->point_seconds, 60) || last) &&
+        t->since_point.steps > 0)
+        status = add_point(t, err);
+    if (status == GHN_OK && (time - t->saved >= or_default(t->options->save_seconds, 300) || last))
+        status = save(t, err);
+    return status;
+}
+
+static enum ghn_status train(struct training *t, struct ghn_err *err) {
+    enum ghn_status status = GHN_OK;
+    ghn_loader_seek(t->loader, t->counters.step);
+    t->saved = t->pointed = t->clock = now();
+    report(t);
+    while (status == GHN_OK && t->counters.step < t->recipe->steps) {
+        if (is_stopped(t))
+            return ghn_fail(err, GHN_STOPPED, NULL, "stopped after step %lld of %lld",
+                            (long long)t->counters.step, (long long)t->recipe->steps);
+        status = train_step(t, err);
+        if (status == GHN_OK)
+            status = settle(t, err);
+    }
+    return status;
+}
+
+static enum ghn_status begin(struct training *t, struct ghn_err *err) {
+    const struct ghn__meta_state state = state_of(t);
+    if (t->state_path && access(t->state_path, F_OK) == 0)
+        return ghn__meta_state_load(t->state_path, &state, err);
+    return GHN_OK;
+}
+
+enum ghn_status ghn_meta_train(const struct ghn_config *config, const struct ghn_model *start,
+                               const struct ghn_dataset *dataset,
+                               const struct ghn_meta_recipe *recipe,
+                               const struct ghn_meta_options *options, struct ghn_model **ret,
+                               struct ghn_err *err) {
+    struct training t = {.config = config,
+                         .dataset = dataset,
+                         .recipe = recipe,
+                         .options = options,
+                         .arena = GHN_ARENA_INIT};
+    enum ghn_status status = set_up(&t, start, err);
+    if (status == GHN_OK)
+        status = begin(&t, err);
+    if (status == GHN_OK)
+        status = train(&t, err);
+    if (status == GHN_STOPPED) {
+        struct ghn_err failure = GHN_ERR_INIT;
+        enum ghn_status saved = save(&t, &failure);
+        if (saved != GHN_OK) {
+            status = saved;
+            if (err)
+                *err = failure;
+        }
+    }
+    if (status == GHN_OK)
+        status = ghn_hypernet_to_model(t.hypernet, ret, err);
+    tear_down(&t);
+    return status;
+}

@@ -1,0 +1,101 @@
+/* What the files of meta-training share. Private to lib/train. */
+#ifndef GHN_TRAIN_META_IMPL_H
+#define GHN_TRAIN_META_IMPL_H
+
+#include "arch/arch.h"
+#include "base/pool.h"
+#include "data/loader.h"
+#include "deepnets/deepnets.h"
+#include "ghn/hypernet.h"
+#include "graph/graph.h"
+#include "train/meta.h"
+
+enum {
+    GHN__META_POINTS = 2000 /* of the history; when there would be more, every second one goes */
+};
+
+/* --- Recipes --- */
+
+/* GHN_OUT_OF_RANGE naming the field. */
+enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe,
+                                       struct ghn_err *err) GHN_MUST_CHECK;
+
+/* What identifies a training: every field but steps. A new reference; NULL: no memory. */
+json_t *ghn__meta_recipe_identity(const struct ghn_meta_recipe *recipe);
+
+/* The learning rate of step `step` (from 0). */
+double ghn__meta_lr(const struct ghn_meta_recipe *recipe, int64_t step);
+
+/* --- Networks --- */
+
+/* A candidate. */
+struct ghn__candidate {
+    struct ghn_net net;
+    struct ghn_arch *arch;
+    struct ghn_graph *graph;
+    uint64_t use; /* its number among all candidates of the training */
+    double loss;  /* of the last step; */
+    int correct;  /* images */
+    bool finite;  /* loss and gradient */
+};
+
+/* A meta-batch. */
+struct ghn__meta_batch {
+    int m;
+    struct ghn__candidate *candidates; /* (m) */
+};
+
+enum ghn_status ghn__meta_batch_init(struct ghn__meta_batch *batch, int m,
+                                     struct ghn_err *err) GHN_MUST_CHECK;
+void ghn__meta_batch_done(struct ghn__meta_batch *batch);
+
+/* Draws the next candidates, from number *next_use on, which is moved on, and builds their graphs
+ * on the pool's threads. Groups beyond recipe->max_nodes are passed over. */
+enum ghn_status ghn__meta_batch_draw(struct ghn__meta_batch *batch,
+                                     const struct ghn_meta_recipe *recipe,
+                                     const struct ghn_dataset *dataset, struct ghn_pool *pool,
+                                     uint64_t *next_use, struct ghn_err *err) GHN_MUST_CHECK;
+
+/* The threads that run candidates, with a workspace each. */
+struct ghn__meta_workers;
+enum ghn_status ghn__meta_workers_new(int threads, struct ghn__meta_workers **ret,
+                                      struct ghn_err *err) GHN_MUST_CHECK;
+void ghn__meta_workers_free(struct ghn__meta_workers *workers);
+struct ghn_pool *ghn__meta_workers_pool(const struct ghn__meta_workers *workers);
+
+/* Runs every candidate on the images forward and backward and folds the gradients of the mean of
+ * their losses into the tape. A candidate whose loss or gradient is not finite adds nothing. */
+enum ghn_status ghn__meta_workers_run(struct ghn__meta_workers *workers,
+                                      const struct ghn_meta_recipe *recipe,
+                                      struct ghn__meta_batch *batch, struct ghn_tape *tape,
+                                      const struct ghn_batch *images,
+                                      struct ghn_err *err) GHN_MUST_CHECK;
+
+/* --- State --- */
+
+struct ghn__meta_counters {
+    int64_t step;                  /* done */
+    uint64_t next_use;             /* of candidates */
+    int64_t updates;               /* of the optimiser: steps in which some candidate was finite */
+    int64_t architectures, images; /* networks trained on, images seen (once for all of a step's) */
+    int64_t not_finite;
+    double seconds; /* of training */
+};
+
+struct ghn__meta_state {
+    const struct ghn_config *config;
+    const struct ghn_dataset *dataset;
+    const struct ghn_meta_recipe *recipe;
+    struct ghn__meta_counters *counters;
+    int64_t n;
+    float *values, *m, *v; /* (n): parameters, Adam's moments */
+    json_t **history;      /* an array of points; replaced by loading */
+};
+
+/* As ghn__state_save and ghn__state_load. */
+enum ghn_status ghn__meta_state_save(const char *path, const struct ghn__meta_state *state,
+                                     struct ghn_err *err) GHN_MUST_CHECK;
+enum ghn_status ghn__meta_state_load(const char *path, const struct ghn__meta_state *state,
+                                     struct ghn_err *err) GHN_MUST_CHECK;
+
+#endif

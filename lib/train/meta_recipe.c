@@ -1,0 +1,92 @@
+/* Recipes of meta-training. */
+#include <math.h>
+
+#include "train/meta_impl.h"
+
+const struct ghn_meta_recipe ghn_meta_recipe_default = {
+    .steps = 100000,
+    .meta_batch = 8,
+    .max_nodes = 2200,
+    .widths = true,
+    .batch_size = 64,
+    .lr = 1e-3,
+    .weight_decay = 1e-5,
+    .beta1 = 0.9,
+    .beta2 = 0.999,
+    .eps = 1e-8,
+    .clip_norm = 5,
+    .precision = GHN_PRECISION_AUTO,
+    .augment = true,
+};
+
+static enum ghn_status check(const char *field, double value, double min, double max,
+                             struct ghn_err *err) {
+    if (value >= min && value <= max)
+        return GHN_OK;
+    return ghn_fail(err, GHN_OUT_OF_RANGE, field, "%g; expected %g to %g", value, min, max);
+}
+
+enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, struct ghn_err *err) {
+    const struct {
+        const char *field;
+        double value, min, max;
+    } ranges[] = {
+        {"steps", (double)recipe->steps, 1, 1e9},
+        {"meta_batch", recipe->meta_batch, 1, 64},
+        {"max_nodes", recipe->max_nodes, 0, 1e6},
+        {"pool", (double)recipe->pool, 0, 1e9},
+        {"batch_size", recipe->batch_size, 1, 4096},
+        {"lr", recipe->lr, 0, 1e3},
+        {"warmup_steps", (double)recipe->warmup_steps, 0, 1e9},
+        {"decay_steps", (double)recipe->decay_steps, 0, 1e9},
+        {"weight_decay", recipe->weight_decay, 0, 1e3},
+        {"beta1", recipe->beta1, 0, 0.999999},
+        {"beta2", recipe->beta2, 0, 0.99999999},
+        {"eps", recipe->eps, 1e-16, 1},
+        {"clip_norm", recipe->clip_norm, 0, 1e9},
+        {"label_smoothing", recipe->label_smoothing, 0, 0.999},
+        {"seed", (double)recipe->seed, 0, 0x1p63},
+        {"first", (double)recipe->first, 0, 1e12},
+        {"images", (double)recipe->images, 0, 1e12},
+    };
+    enum ghn_status status = GHN_OK;
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges && status == GHN_OK; i++)
+        status = check(ranges[i].field, ranges[i].value, ranges[i].min, ranges[i].max, err);
+    return status;
+}
+
+json_t *ghn__meta_recipe_identity(const struct ghn_meta_recipe *r) {
+    return json_pack(
+        "{s:i, s:i, s:I, s:b, s:i, s:f, s:I, s:I, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:I, "
+        "s:I, s:I, s:b}",
+        "meta_batch", r->meta_batch, "max_nodes", r->max_nodes, "pool", (json_int_t)r->pool,
+        "widths", r->widths, "batch_size", r->batch_size, "lr", r->lr, "warmup_steps",
+        (json_int_t)r->warmup_steps, "decay_steps", (json_int_t)r->decay_steps, "decoupled",
+        r->decoupled, "weight_decay", r->weight_decay, "beta1", r->beta1, "beta2", r->beta2, "eps",
+        r->eps, "clip_norm", r->clip_norm, "label_smoothing", r->label_smoothing, "precision",
+        ghn_precision_name(r->precision), "seed", (json_int_t)r->seed, "first",
+        (json_int_t)r->first, "images", (json_int_t)r->images, "augment", r->augment);
+}
+
+double ghn__meta_lr(const struct ghn_meta_recipe *recipe, int64_t step) {
+    double lr = recipe->lr;
+    if (step < recipe->warmup_steps)
+        lr *= (double)(step + 1) / (double)recipe->warmup_steps;
+    int64_t left = recipe->steps - step;
+    if (left < recipe->decay_steps)
+        lr *= fmax(0.01, (double)left / (double)recipe->decay_steps);
+    return lr;
+}
+
+static json_t *real(double x) {
+    return isfinite(x) ? json_real(x) : json_null();
+}
+
+json_t *ghn_meta_progress_to_json(const struct ghn_meta_progress *p) {
+    return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "step",
+                     (json_int_t)p->step, "steps", (json_int_t)p->steps, "loss", real(p->loss),
+                     "accuracy", real(p->accuracy), "gradient_norm", real(p->gradient_norm), "lr",
+                     real(p->lr), "architectures_per_second", real(p->architectures_per_second),
+                     "seconds", real(p->seconds), "seconds_left", real(p->seconds_left),
+                     "not_finite", (json_int_t)p->not_finite, "validation", real(p->validation));
+}

@@ -1,0 +1,471 @@
+/* lib/train/meta.h on the drawn data set: stopping anywhere changes nothing, nor does the number of
+ * threads, damage and other recipes are told, and it learns. And the gradient of a whole step, from
+ * the loss of networks into the hypernetwork: in f64 against finite differences, in f32 against
+ * f64. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "deepnets/sample.h"
+#include "ghn/hypernet.h"
+#include "ghn/reference.h"
+#include "nn/loss.h"
+#include "nn/reference.h"
+#include "train/meta.h"
+#include "train/tape.h"
+
+static struct ghn_err err;
+
+/* A small hypernetwork: seconds matter here. */
+static const struct ghn_config config = {.hid = 8,
+                                         .max_shape = {16, 16, 3, 3},
+                                         .num_classes = 10,
+                                         .hypernet = GHN_GATED_GNN,
+                                         .decoder = GHN_DECODER_CONV,
+                                         .weight_norm = true,
+                                         .ve = true,
+                                         .layernorm = true};
+
+static void ok(enum ghn_status status) {
+    if (status != GHN_OK)
+        fail_msg("%s: %s: %s", ghn_status_code(status), err.where, err.message);
+}
+
+/* --- Trainings --- */
+
+static struct ghn_dataset *dataset;
+static char folder[] = "/tmp/ghn-test-meta-XXXXXX";
+
+static void remove_files(void) {
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/%s", folder, GHN_META_STATE_FILE);
+    (void)unlink(path);
+    (void)snprintf(path, sizeof path, "%s/%s", folder, GHN_META_CHECKPOINT_FILE);
+    (void)unlink(path);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    return !mkdtemp(folder) || ghn_dataset_open("shapes", &dataset, &err) != GHN_OK;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    remove_files();
+    ghn_dataset_free(dataset);
+    return rmdir(folder);
+}
+
+static struct ghn_meta_recipe small_recipe(void) {
+    struct ghn_meta_recipe recipe = ghn_meta_recipe_default;
+    recipe.steps = 6;
+    recipe.meta_batch = 3;
+    recipe.batch_size = 8;
+    recipe.images = 64;
+    recipe.pool = 4;
+    recipe.widths = false;
+    recipe.precision = GHN_PRECISION_F32;
+    return recipe;
+}
+
+/* The hypernetwork's parameters after training, `sitting` steps at a time (0: all at once). */
+static float *train(const struct ghn_meta_recipe *recipe, int sitting, int threads,
+                    int64_t *ret_n) {
+    const struct ghn_meta_options options = {
+        .dir = folder, .threads = threads, .stop_after = sitting};
+    struct ghn_model *model = NULL;
+    struct ghn_hypernet *hypernet = NULL;
+    enum ghn_status status = GHN_STOPPED;
+    remove_files();
+    for (int i = 0; i < 20 && status == GHN_STOPPED; i++)
+        status = ghn_meta_train(&config, NULL, dataset, recipe, &options, &model, &err);
+    ok(status);
+    err = (struct ghn_err)GHN_ERR_INIT;
+    ok(ghn_hypernet_from_model(model, &hypernet, &err));
+    *ret_n = ghn_hypernet_n(hypernet);
+    float *values = malloc((size_t)*ret_n * sizeof *values);
+    assert_non_null(values);
+    memcpy(values, ghn_hypernet_values(hypernet), (size_t)*ret_n * sizeof *values);
+    ghn_hypernet_free(hypernet);
+    ghn_model_unref(model);
+    return values;
+}
+
+static void test_same_bits(void **state) {
+    (void)state;
+    const struct ghn_meta_recipe recipe = small_recipe();
+    int64_t n = 0, m = 0;
+    float *straight = train(&recipe, 0, 1, &n), *stopped = train(&recipe, 2, 1, &m);
+    assert_int_equal(n, m);
+    assert_memory_equal(straight, stopped, (size_t)n * sizeof *straight);
+    free(stopped);
+    stopped = train(&recipe, 0, 3, &m);
+    assert_memory_equal(straight, stopped, (size_t)n * sizeof *straight);
+    free(stopped);
+    free(straight);
+}
+
+/* Steps may be added to; the rest of the recipe, the configuration and the data stay. */
+static void test_identity(void **state) {
+    (void)state;
+    struct ghn_meta_recipe recipe = small_recipe();
+    const struct ghn_meta_options options = {.dir = folder, .threads = 1};
+    struct ghn_model *model = NULL;
+    int64_t n = 0;
+    recipe.steps = 1;
+    free(train(&recipe, 0, 1, &n));
+    recipe.lr = 1e-4;
+    assert_int_equal(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err),
+                     GHN_OUT_OF_RANGE);
+    if (!strstr(err.message, "recipe.lr"))
+        fail_msg("%s", err.message);
+    recipe.lr = ghn_meta_recipe_default.lr;
+    recipe.steps = 2;
+    err = (struct ghn_err)GHN_ERR_INIT;
+    ok(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err));
+    ghn_model_unref(model);
+    struct ghn_config other = config;
+    other.hid = 12;
+    assert_int_equal(ghn_meta_train(&other, NULL, dataset, &recipe, &options, &model, &err),
+                     GHN_OUT_OF_RANGE);
+    assert_non_null(strstr(err.message, "config.hid"));
+    err = (struct ghn_err)GHN_ERR_INIT;
+}
+
+/* One wrong byte anywhere in the state, or its end missing, is noticed. */
+static void test_damage(void **state) {
+    (void)state;
+    const struct ghn_meta_options options = {.dir = folder, .threads = 1};
+    struct ghn_meta_recipe recipe = small_recipe();
+    struct ghn_model *model = NULL;
+    char path[128];
+    int64_t n = 0;
+    recipe.steps = 1;
+    free(train(&recipe, 0, 1, &n));
+    recipe.steps = 2;
+    (void)snprintf(path, sizeof path, "%s/%s", folder, GHN_META_STATE_FILE);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fseek(file, 0, SEEK_END), 0);
+    long size = ftell(file), places[] = {4, 40, size / 2, size - 1};
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(fseek(file, places[i], SEEK_SET), 0);
+        int byte = fgetc(file);
+        assert_int_equal(fseek(file, places[i], SEEK_SET), 0);
+        (void)fputc(byte ^ 0x10, file);
+        (void)fflush(file);
+        err = (struct ghn_err)GHN_ERR_INIT;
+        assert_int_equal(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err),
+                         GHN_INVALID_FILE);
+        assert_string_equal(err.where, path);
+        assert_int_equal(fseek(file, places[i], SEEK_SET), 0);
+        (void)fputc(byte, file);
+        (void)fflush(file);
+    }
+    err = (struct ghn_err)GHN_ERR_INIT;
+    ok(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err));
+    ghn_model_unref(model);
+    assert_int_equal(truncate(path, size / 2), 0);
+    assert_int_equal(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err),
+                     GHN_INVALID_FILE);
+    (void)fclose(file);
+    err = (struct ghn_err)GHN_ERR_INIT;
+}
+
+static void check_refused(const struct ghn_meta_recipe *recipe, const char *where) {
+    const struct ghn_meta_options options = {.threads = 1};
+    struct ghn_model *model = NULL;
+    err = (struct ghn_err)GHN_ERR_INIT;
+    assert_int_equal(ghn_meta_train(&config, NULL, dataset, recipe, &options, &model, &err),
+                     GHN_OUT_OF_RANGE);
+    assert_string_equal(err.where, where);
+    assert_null(model);
+    err = (struct ghn_err)GHN_ERR_INIT;
+}
+
+static void test_bad_recipes(void **state) {
+    (void)state;
+    struct ghn_meta_recipe recipe = small_recipe();
+    recipe.meta_batch = 65;
+    check_refused(&recipe, "meta_batch");
+    recipe = small_recipe();
+    recipe.lr = NAN;
+    check_refused(&recipe, "lr");
+    recipe = small_recipe();
+    recipe.batch_size = 65; /* of 64 images */
+    check_refused(&recipe, "shapes");
+    recipe = small_recipe();
+    recipe.max_nodes = 3;
+    check_refused(&recipe, "max_nodes");
+}
+
+/* What a training told last. */
+static void keep_loss(void *context, const struct ghn_meta_progress *progress, bool point) {
+    double *losses = context; /* the first, and the latest */
+    if (point || isnan(progress->loss))
+        return;
+    losses[0] = isnan(losses[0]) ? progress->loss : losses[0];
+    losses[1] = progress->loss;
+}
+
+/* The same networks and images again and again: the loss falls from that of a guess. */
+static void test_learns(void **state) {
+    (void)state;
+    struct ghn_meta_recipe recipe = small_recipe();
+    double losses[] = {NAN, NAN};
+    const struct ghn_meta_options options = {
+        .threads = 2, .report_seconds = 1e-9, .report = keep_loss, .context = losses};
+    struct ghn_model *model = NULL;
+    recipe.steps = 60;
+    recipe.pool = 2;
+    recipe.images = 8;
+    recipe.augment = false;
+    recipe.lr = 3e-3;
+    ok(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err));
+    ghn_model_unref(model);
+    assert_true(losses[0] > 1.5);
+    if (!(losses[1] < 0.75 * losses[0]))
+        fail_msg("the loss went from %g to %g", losses[0], losses[1]);
+}
+
+/* --- The gradient of a step --- */
+
+enum { IMAGES = 4, CLASSES = 10, PIXELS = 3 * 32 * 32 };
+
+/* A network and its graph, run in f64 with predicted parameters. */
+struct subject {
+    struct ghn_arch *arch;
+    struct ghn_graph *graph;
+    struct ghn_params *params; /* for its layout; other parameters than predicted ones stay */
+    struct ghn_reference *reference;
+    double *values, *dvalues, *predicted, *images; /* images: (N, C, H, W) */
+    int32_t labels[IMAGES];
+};
+
+/* The network with SiLU for ReLU and average pools for max pools: a slope measured across kinks
+ * says little, and a network has millions of them. */
+static struct ghn_arch *smooth_network(int64_t index) {
+    struct ghn_net net;
+    struct ghn_arch *arch = NULL, *ret = NULL;
+    ok(ghn_sample_net(GHN_DEEPNETS_TRAIN, 5, index, &net, &err));
+    net.C = 16;
+    net.fc_layers = 1; /* two have dropout between them */
+    ok(ghn_net_to_arch(&net, &ghn_limits_default, &arch, &err));
+    json_t *root = ghn_arch_to_json(arch), *node;
+    size_t i;
+    assert_non_null(root);
+    json_array_foreach(json_object_get(root, "nodes"), i, node) {
+        const char *op = json_string_value(json_object_get(node, "op"));
+        json_t *attrs = json_object_get(node, "attrs");
+        if (strcmp(op, "relu") == 0) {
+            (void)json_object_set_new(node, "op", json_string("silu"));
+        } else if (strcmp(op, "max_pool2d") == 0) {
+            (void)json_object_set_new(node, "op", json_string("avg_pool2d"));
+            (void)json_object_del(attrs, "dilation");
+        }
+    }
+    ok(ghn_arch_from_json(root, "", &ghn_limits_default, &ret, &err));
+    json_decref(root);
+    ghn_arch_free(arch);
+    return ret;
+}
+
+static void open_subject(struct subject *s, int64_t index) {
+    s->arch = smooth_network(index);
+    ok(ghn_graph_from_arch(s->arch, &ghn_limits_default, &s->graph, &err));
+    ok(ghn_params_new(s->arch, &s->params, &err));
+    ghn_params_initialise(s->params, 0);
+    ok(ghn_reference_new(s->arch, IMAGES, GHN_MODE_BATCH_STATISTICS, &s->reference, &err));
+    s->values = calloc((size_t)s->params->n, sizeof *s->values);
+    s->dvalues = calloc((size_t)s->params->n, sizeof *s->dvalues);
+    s->predicted = calloc((size_t)ghn__reference_n(&config, s->graph), sizeof *s->predicted);
+    s->images = calloc((size_t)IMAGES * PIXELS, sizeof *s->images);
+    for (int i = 0; i < IMAGES * PIXELS; i++)
+        s->images[i] = (float)ghn_rng_normal(3, 0, (uint64_t)i);
+    for (int i = 0; i < IMAGES; i++)
+        s->labels[i] = i * 3 % CLASSES;
+}
+
+static void close_subject(struct subject *s) {
+    free(s->values);
+    free(s->dvalues);
+    free(s->predicted);
+    free(s->images);
+    ghn_reference_free(s->reference);
+    ghn_params_free(s->params);
+    ghn_graph_free(s->graph);
+    ghn_arch_free(s->arch);
+}
+
+/* Copies predicted tensors to the parameters of the same names, or gradients back. */
+static void exchange(const struct subject *s, const bool predicts[], double *predicted,
+                     double *values, bool back) {
+    int64_t at = 0;
+    for (int k = 0; k < s->graph->n_slots; k++) {
+        const struct ghn_slot *slot = &s->graph->slots[k];
+        int64_t n = 0;
+        if (!predicts[k])
+            continue;
+        assert_true(ghn_shape_numel(&slot->shape, &n));
+        for (int i = 0; i < s->arch->n_params; i++)
+            if (strcmp(s->arch->params[i].name, slot->name) == 0)
+                for (int64_t j = 0; j < n; j++)
+                    *(back ? &predicted[at + j] : &values[s->params->offsets[i] + j]) =
+                        back ? values[s->params->offsets[i] + j] : predicted[at + j];
+        at += n;
+    }
+}
+
+/* Softmax cross-entropy, mean over the images; and its gradient. */
+static double cross_entropy(const double *logits, const int32_t *labels, double *dlogits) {
+    double loss = 0;
+    for (int i = 0; i < IMAGES; i++) {
+        const double *row = logits + (ptrdiff_t)i * CLASSES;
+        double sum = 0;
+        for (int k = 0; k < CLASSES; k++)
+            sum += exp(row[k] - row[labels[i]]);
+        loss += log(sum) / IMAGES;
+        for (int k = 0; k < CLASSES; k++)
+            dlogits[i * CLASSES + k] =
+                (exp(row[k] - row[labels[i]]) / sum - (k == labels[i])) / IMAGES;
+    }
+    return loss;
+}
+
+/* The loss in f64 for those values of the hypernetwork; with gradient, that is added to. */
+static double loss_of(struct subject *s, const bool predicts[], const double *hyper,
+                      double *gradient) {
+    double dlogits[IMAGES * CLASSES];
+    uint64_t pattern;
+    ok(ghn__reference_forward(&config, hyper, s->graph, s->predicted, &pattern, &err));
+    for (int64_t i = 0; i < s->params->n; i++)
+        s->values[i] = s->params->values[i];
+    exchange(s, predicts, s->predicted, s->values, false);
+    ok(ghn_reference_forward(s->reference, s->values, NULL, s->images, 0, 0, &err));
+    double loss =
+        cross_entropy(ghn_reference_value(s->reference, s->arch->output), s->labels, dlogits);
+    if (gradient) {
+        ok(ghn_reference_backward(s->reference, s->values, dlogits, s->dvalues, &err));
+        exchange(s, predicts, s->predicted, s->dvalues, true);
+        ok(ghn__reference_backward(&config, hyper, s->graph, s->predicted, gradient, &err));
+    }
+    return loss;
+}
+
+/* The f32 gradient by the passes that training uses. */
+static void fast_gradient(struct subject *s, struct ghn_hypernet *h, struct ghn_tape *tape) {
+    struct ghn_run *run = NULL;
+    const struct ghn_run_options options = {
+        .batch = IMAGES, .mode = GHN_MODE_TRAIN, .precision = GHN_PRECISION_F32};
+    static float images[IMAGES * PIXELS], logits[IMAGES * CLASSES], dlogits[IMAGES * CLASSES];
+    for (int i = 0; i < IMAGES; i++)
+        for (int c = 0; c < 3; c++)
+            for (int p = 0; p < 1024; p++)
+                images[(i * 1024 + p) * 3 + c] = (float)s->images[(i * 3 + c) * 1024 + p];
+    float *gradient = calloc((size_t)s->params->n, sizeof *gradient);
+    assert_non_null(gradient);
+    ok(ghn_tape_write(tape, 0, 0, s->params, &err));
+    ok(ghn_run_new(s->arch, &options, &run, &err));
+    ok(ghn_run_forward(run, s->params, images, 0, 0, logits, &err));
+    (void)ghn_cross_entropy(logits, s->labels, IMAGES, CLASSES, 0, dlogits);
+    ok(ghn_run_backward(run, s->params, dlogits, gradient, &err));
+    ok(ghn_tape_add_gradient(tape, 0, s->params, gradient, &err));
+    ok(ghn_hypernet_backward(h, tape, NULL, &err));
+    ghn_run_free(run);
+    free(gradient);
+}
+
+static double norm_of(const double *x, int64_t n) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; i++)
+        sum += x[i] * x[i];
+    return sqrt(sum);
+}
+
+/* Along random directions: the slope of the loss is the gradient's part in that direction. The
+ * hypernetwork's own ReLUs have kinks, which a step of 1e-7 seldom meets: one direction in ten may
+ * be off. */
+static void check_differences(struct subject *s, const bool predicts[], double *hyper,
+                              const double *gradient, int64_t n) {
+    int off = 0;
+    double *moved = calloc((size_t)n, sizeof *moved), scale = norm_of(gradient, n);
+    assert_non_null(moved);
+    for (uint64_t d = 0; d < 10; d++) {
+        const double h = 1e-7;
+        double slope = 0, losses[2];
+        for (int side = 0; side < 2; side++) {
+            for (int64_t i = 0; i < n; i++)
+                moved[i] = hyper[i] + (side ? h : -h) * ghn_rng_normal(7, d, (uint64_t)i);
+            losses[side] = loss_of(s, predicts, moved, NULL);
+        }
+        for (int64_t i = 0; i < n; i++)
+            slope += gradient[i] * ghn_rng_normal(7, d, (uint64_t)i);
+        double error = fabs((losses[1] - losses[0]) / (2 * h) - slope);
+        if (!(error <= 1e-4 * scale)) {
+            print_message("direction %d: the slope is off by %g of %g\n", (int)d, error, scale);
+            off++;
+        }
+    }
+    free(moved);
+    assert_in_range(off, 0, 1);
+}
+
+static void check_step(int64_t index) {
+    struct subject s = {0};
+    struct ghn_hypernet *h = NULL;
+    struct ghn_tape *tape = NULL;
+    open_subject(&s, index);
+    ok(ghn_hypernet_new(&config, 11, &h, &err));
+    ok(ghn_tape_new(&tape, &err));
+    const struct ghn_graph *graphs[] = {s.graph};
+    ok(ghn_hypernet_forward(h, graphs, 1, NULL, tape, &err));
+    bool *predicts = calloc((size_t)s.graph->n_slots, sizeof *predicts);
+    assert_non_null(predicts);
+    for (int k = 0; k < s.graph->n_slots; k++)
+        predicts[k] = ghn_tape_predicts(tape, 0, k);
+    int64_t n = ghn_hypernet_n(h);
+    double *hyper = calloc((size_t)n, sizeof *hyper), *gradient = calloc((size_t)n, sizeof *hyper);
+    assert_true(hyper && gradient);
+    for (int64_t i = 0; i < n; i++)
+        hyper[i] = ghn_hypernet_values(h)[i];
+    double loss = loss_of(&s, predicts, hyper, gradient), off = 0;
+    assert_true(loss > 1 && norm_of(gradient, n) > 1e-3);
+    check_differences(&s, predicts, hyper, gradient, n);
+    fast_gradient(&s, h, tape);
+    for (int64_t i = 0; i < n; i++)
+        off += pow(ghn_hypernet_gradient(h)[i] - gradient[i], 2);
+    if (!(sqrt(off) <= 1e-3 * norm_of(gradient, n)))
+        fail_msg("network %d: the gradient in f32 is off by %g of %g", (int)index, sqrt(off),
+                 norm_of(gradient, n));
+    free(hyper);
+    free(gradient);
+    free(predicts);
+    ghn_tape_free(tape);
+    ghn_hypernet_free(h);
+    close_subject(&s);
+}
+
+static void test_whole_step(void **state) {
+    (void)state;
+    /* Small ones: two with batch norm, one without, one ViT. */
+    for (int64_t index = 0; index < 4; index++)
+        check_step(index);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_whole_step),  cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_identity),    cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_bad_recipes), cmocka_unit_test(test_learns),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
