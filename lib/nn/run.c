@@ -141,6 +141,7 @@ enum ghn_status ghn_run_forward(struct ghn_run *run, struct ghn_params *params, 
     if (bound)
         return bound;
     struct ghn__tensor given = run->values[run->input].tensor;
+    run->forward_done = false;
     given.dtype = GHN_F32;
     given.data = (void *)images;
     ghn__copy(&run->values[run->input].tensor, &given, false);

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "base/mem.h"
 #include "nn/parallel.h"
 #include "train/finetune.h"
 
@@ -243,12 +244,38 @@ static void the_best_parameters_are_kept(void **state) {
     teardown(&t);
 }
 
+/* From setting up over a step and evaluations to the end, with one allocation after another
+ * failing. */
+static void every_failed_allocation_is_survived(void **state) {
+    (void)state;
+    struct training t;
+    setup(&t);
+    t.recipe.steps = 1;
+    t.recipe.batch_size = 4;
+    t.recipe.eval_images = 4;
+    enum ghn_status status = GHN_NO_MEMORY;
+    long n = 1;
+    for (; status != GHN_OK; n++) {
+        struct ghn_err err = GHN_ERR_INIT;
+        ghn_mem_fail_at(n, 0);
+        status = train(&t, NULL, &err);
+        ghn_mem_fail_at(0, 0);
+        if (status != GHN_OK)
+            assert_int_equal(status, GHN_NO_MEMORY);
+        assert_int_equal(err.status, status);
+        assert_true(n < 2000);
+    }
+    assert_true(n > 30);
+    teardown(&t);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stopping_changes_nothing),
 #ifdef _OPENMP
         cmocka_unit_test(nor_does_another_number_of_threads),
 #endif
+        cmocka_unit_test(every_failed_allocation_is_survived),
         cmocka_unit_test(it_learns),
         cmocka_unit_test(divergence_is_told_and_nothing_bad_is_kept),
         cmocka_unit_test(a_high_rate_diverges_too),

@@ -14,7 +14,7 @@
 #include "base/rng.h"
 #include "nn/parallel.h"
 #include "nn/reference.h"
-#include "nn/run.h"
+#include "nn/run_impl.h"
 #include "nn_cases.h"
 
 enum { SEED = 5, STEP = 9 };
@@ -275,12 +275,75 @@ static void test_threads(void **state) {
     }
 }
 
+/* A network with everything that keeps something of its own: planned and passed through with one
+ * allocation after another failing, and all behind it. */
+static void every_failed_allocation_is_survived(void **state) {
+    (void)state;
+    static const char *const names[] = {"window_attention v2", "attention with relative positions",
+                                        "avg_pool2d with padding", "mul: squeeze-excite",
+                                        "batch_norm2d, all attributes"};
+    int found = 0;
+    for (int i = 0; i < nn_n_cases; i++) {
+        bool wanted = false;
+        for (size_t k = 0; k < sizeof names / sizeof *names; k++)
+            wanted |= strcmp(nn_cases[i].name, names[k]) == 0;
+        if (!wanted)
+            continue;
+        struct ghn_arch *arch = nn_case_arch(&nn_cases[i], true);
+        const struct ghn_run_options options = {
+            .batch = 2, .mode = GHN_MODE_TRAIN, .precision = GHN_PRECISION_F32};
+        enum ghn_status status = GHN_NO_MEMORY;
+        long n = 1;
+        for (; status != GHN_OK; n++) {
+            struct ghn_run *run = NULL;
+            ghn_mem_fail_at(n, 1);
+            status = ghn_run_new(arch, &options, &run, NULL);
+            ghn_mem_fail_at(0, 0);
+            assert_true((run != NULL) == (status == GHN_OK));
+            ghn_run_free(run);
+            assert_true(status == GHN_OK || status == GHN_NO_MEMORY);
+            assert_true(n < 1000);
+        }
+        assert_true(n > 3);
+        ghn_arch_free(arch);
+        found++;
+    }
+    assert_int_equal(found, sizeof names / sizeof *names);
+}
+
+static enum ghn_status fail_forward(struct ghn__site *site, struct ghn_err *err) {
+    (void)site;
+    return ghn_fail(err, GHN_INTERNAL, NULL, "it fails");
+}
+
+/* What a failed forward pass has left is not differentiated, though one before it was whole. */
+static void a_failed_pass_is_not_differentiated(void **state) {
+    (void)state;
+    struct pair p = setup(&nn_cases[0], nn_case_arch(&nn_cases[0], false), GHN_PRECISION_F32);
+    struct ghn_err err = GHN_ERR_INIT;
+    assert_int_equal(ghn_run_forward(p.run, p.params, p.images, SEED, STEP, p.output, &err),
+                     GHN_OK);
+    const struct ghn__layer *layer = p.run->steps[0].layer;
+    struct ghn__layer failing = *layer;
+    failing.forward = fail_forward;
+    p.run->steps[0].layer = &failing;
+    assert_int_equal(ghn_run_forward(p.run, p.params, p.images, SEED, STEP, p.output, &err),
+                     GHN_INTERNAL);
+    assert_string_equal(err.where, "out");
+    assert_int_equal(ghn_run_backward(p.run, p.params, p.weights, p.gradient, NULL),
+                     GHN_OUT_OF_RANGE);
+    p.run->steps[0].layer = layer;
+    teardown(&p);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_repeats),
         cmocka_unit_test(test_threads),
+        cmocka_unit_test(every_failed_allocation_is_survived),
+        cmocka_unit_test(a_failed_pass_is_not_differentiated),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
