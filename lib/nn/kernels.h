@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "nn/gather.h"
 #include "nn/layer.h"
 #include "nn/pool.h"
 
@@ -15,6 +16,9 @@
 /* The name of a kernel in the instruction set of this compilation (GHN__ISA: _plain, _avx2,
  * _avx512). */
 #define GHN__K(name) GHN__PASTE(name, GHN__ISA)
+
+/* Floats in the widest vector of any instruction set. */
+enum { GHN__MAX_LANES = 16 };
 
 /* A step of AdamW: p = keep p - rate m / (sqrt(v) inverse_root + eps). */
 struct ghn__adamw {

@@ -41,9 +41,9 @@ struct ghn__site {
     enum ghn_mode mode;
     const struct ghn_arch_node
         *activation; /* batch_norm2d: the activation behind it that is done along; or NULL */
-    bool keeps_input, keeps_output; /* as the layer says; plan may change them */
-    bool input_gradient;            /* the gradient by some input is wanted */
-    bool residual;                  /* batch_norm2d: in[1] is added before the activation */
+    bool keeps_input, keeps_output, cannot_add; /* as the layer says; plan may change them */
+    bool input_gradient;                        /* the gradient by some input is wanted */
+    bool residual; /* batch_norm2d: in[1] is added before the activation */
 
     int n_inputs;
     struct ghn__tensor *in; /* (n_inputs). A node that takes one value twice has it twice. */

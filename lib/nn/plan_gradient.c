@@ -41,7 +41,7 @@ static enum ghn_status place(struct ghn_run *run, struct ghn_err *err) {
             if (in->gradient < 0)
                 return ghn_fail_memory(err);
             step->site.add[i] = in->contributors++ > 0;
-            if (step->layer->cannot_add && step->site.add[i])
+            if (step->site.cannot_add && step->site.add[i])
                 step->spare = ghn__run_block(run, run->blocks[in->data].bytes);
         }
     }

@@ -224,6 +224,7 @@ static enum ghn_status settle(struct planner *p, struct ghn__step *step) {
     bool wanted = find_wanted(run, step);
     site->keeps_input = step->layer->keeps_input;
     site->keeps_output = step->layer->keeps_output;
+    site->cannot_add = step->layer->cannot_add;
     if (step->layer->plan) {
         enum ghn_status status = step->layer->plan(site, p->err);
         if (status) {

@@ -6,6 +6,9 @@
 
 #include <stdint.h>
 #include <string.h>
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
 
 #include "tensor/dtype.h"
 
@@ -80,6 +83,25 @@ GHN__INLINE void ghn__put(void *p, enum ghn_dtype dtype, int64_t i, float x) {
     ((uint16_t *)p)[i] = (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16);
 }
 
+/* Between halves and whole words. The compiler's own conversions go by halves of the widest
+ * vectors.
+ */
+GHN__INLINE ghn__vu ghn__widen(ghn__vh half) {
+#ifdef __AVX512F__
+    return (ghn__vu)_mm512_cvtepu16_epi32((__m256i)half);
+#else
+    return __builtin_convertvector(half, ghn__vu);
+#endif
+}
+
+GHN__INLINE ghn__vh ghn__narrow(ghn__vu bits) {
+#ifdef __AVX512F__
+    return (ghn__vh)_mm512_cvtepi32_epi16((__m512i)bits);
+#else
+    return __builtin_convertvector(bits, ghn__vh);
+#endif
+}
+
 /* GHN__LANES elements from index i on. */
 GHN__INLINE ghn__vf ghn__load(const void *p, enum ghn_dtype dtype, int64_t i) {
     ghn__vf x;
@@ -89,7 +111,7 @@ GHN__INLINE ghn__vf ghn__load(const void *p, enum ghn_dtype dtype, int64_t i) {
     }
     ghn__vh half;
     memcpy(&half, (const uint16_t *)p + i, sizeof half);
-    return (ghn__vf)(__builtin_convertvector(half, ghn__vu) << 16);
+    return (ghn__vf)(ghn__widen(half) << 16);
 }
 
 GHN__INLINE void ghn__store(void *p, enum ghn_dtype dtype, int64_t i, ghn__vf x) {
@@ -99,7 +121,7 @@ GHN__INLINE void ghn__store(void *p, enum ghn_dtype dtype, int64_t i, ghn__vf x)
     }
     ghn__vu bits = (ghn__vu)x;
     bits = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-    ghn__vh half = __builtin_convertvector(bits, ghn__vh);
+    ghn__vh half = ghn__narrow(bits);
     memcpy((uint16_t *)p + i, &half, sizeof half);
 }
 

@@ -35,6 +35,25 @@ const struct nn_case nn_cases[] = {
          ONE("conv2d", "'out_channels':6,'kernel':3,'padding':1,'groups':2,'in_channels':4")),
     CASE("conv2d depthwise", "[4,6,5]",
          ONE("conv2d", "'out_channels':4,'kernel':3,'padding':1,'groups':4,'bias':false")),
+    CASE("conv2d depthwise 5x5, strided", "[16,11,11]",
+         ONE("conv2d", "'out_channels':16,'kernel':5,'padding':2,'stride':2,'groups':16")),
+    CASE("conv2d depthwise, dilated and strided", "[33,8,7]",
+         ONE("conv2d", "'out_channels':33,'kernel':3,'padding':2,'stride':2,'dilation':2,"
+                       "'groups':33,'bias':false")),
+    CASE("conv2d depthwise 5x5, dilated, smaller than its reach", "[24,4,4]",
+         ONE("conv2d",
+             "'out_channels':24,'kernel':5,'padding':4,'dilation':2,'groups':24,'bias':false")),
+    CASE("conv2d depthwise of one channel", "[1,6,5]",
+         ONE("conv2d", "'out_channels':1,'kernel':[2,3],'padding':[0,1],'stride':[1,3]")),
+    CASE("conv2d depthwise, gradients that are added", "[3,6,6]",
+         NODE("a", "conv2d", "['input']", "'out_channels':5,'kernel':1") "," NODE(
+             "b", "conv2d", "['a']",
+             "'out_channels':5,'kernel':3,'padding':1,"
+             "'groups':5") "," WITH_PARAMS("c", "conv2d", "['a']",
+                                           "'out_channels':5,'kernel':3,'padding':2,"
+                                           "'dilation':2,'groups':5",
+                                           "'weight':'b.weight','bias':'b."
+                                           "bias'") "," NODE("out", "add", "['b','c']", "")),
     CASE("conv2d depthwise with multiplier", "[3,5,5]",
          ONE("conv2d", "'out_channels':6,'kernel':3,'padding':1,'groups':3")),
     CASE("conv2d dilated", "[2,7,8]",

@@ -1,9 +1,16 @@
 #include "base/mem.h"
+#include "nn/depthwise.h"
 #include "nn/dnnl.h"
 #include "nn/kernels.h"
 #include "nn/layer.h"
 
-static enum ghn_status plan(struct ghn__site *site, struct ghn_err *err) {
+/* A depthwise convolution runs on our kernels, any other on oneDNN's. */
+struct state {
+    struct ghn__conv *conv; /* or */
+    struct ghn__depthwise *depthwise;
+};
+
+static struct ghn__conv_spec spec_of(const struct ghn__site *site) {
     const struct ghn_conv2d_attrs *attrs = &site->node->attrs.conv2d;
     const int64_t *in = site->in[0].dims, *out = site->out.dims;
     struct ghn__conv_spec spec = {.batch = in[0],
@@ -22,29 +29,49 @@ static enum ghn_status plan(struct ghn__site *site, struct ghn_err *err) {
         spec.padding[i] = attrs->padding[i];
         spec.dilation[i] = attrs->dilation[i];
     }
-    struct ghn__conv *conv;
-    enum ghn_status status = ghn__conv_new(&spec, &conv, err);
-    if (status)
+    return spec;
+}
+
+static enum ghn_status plan(struct ghn__site *site, struct ghn_err *err) {
+    struct ghn__conv_spec spec = spec_of(site);
+    struct state *state = ghn_calloc(1, sizeof *state);
+    if (!state)
+        return ghn_fail_memory(err);
+    bool depthwise = ghn__is_depthwise(&spec);
+    enum ghn_status status =
+        depthwise ? ghn__depthwise_new(&spec, ghn__nn_kernels(), &state->depthwise, err)
+                  : ghn__conv_new(&spec, &state->conv, err);
+    if (status) {
+        ghn_free(state);
         return status;
-    site->scratch_bytes = ghn__conv_scratch_bytes(conv);
-    site->state = conv;
+    }
+    site->cannot_add = !depthwise;
+    site->scratch_bytes = depthwise ? ghn__depthwise_scratch_bytes(state->depthwise)
+                                    : ghn__conv_scratch_bytes(state->conv);
+    site->state = state;
     return GHN_OK;
 }
 
 static enum ghn_status forward(struct ghn__site *site, struct ghn_err *err) {
+    const struct state *state = site->state;
     const float *bias = site->node->attrs.conv2d.bias ? site->params[1] : NULL;
-    return ghn__conv_forward(site->state, site->in[0].data, site->params[0], bias, site->out.data,
-                             site->scratch, err);
+    if (!state->depthwise)
+        return ghn__conv_forward(state->conv, site->in[0].data, site->params[0], bias,
+                                 site->out.data, site->scratch, err);
+    ghn__depthwise_forward(state->depthwise, site->in[0].data, site->params[0], bias,
+                           site->out.data, site->scratch);
+    return GHN_OK;
 }
 
 /* The gradient by parameters that an earlier step has written to: made apart, then added. */
 static enum ghn_status add_weights(struct ghn__site *site, size_t n, size_t n_bias,
                                    struct ghn_err *err) {
+    const struct state *state = site->state;
     float *apart = ghn_calloc(n + n_bias, sizeof *apart);
     if (!apart)
         return ghn_fail_memory(err);
     enum ghn_status status = ghn__conv_backward_weights(
-        site->state, site->in[0].data, site->dout.data, apart, apart + n, site->scratch, err);
+        state->conv, site->in[0].data, site->dout.data, apart, apart + n, site->scratch, err);
     const struct ghn__nn_kernels *kernels = ghn__nn_kernels();
     if (!status)
         kernels->copy(site->dparams[0], GHN_F32, apart, GHN_F32, (int64_t)n, site->add_param[0]);
@@ -56,27 +83,47 @@ static enum ghn_status add_weights(struct ghn__site *site, size_t n, size_t n_bi
 }
 
 static enum ghn_status backward_weights(struct ghn__site *site, struct ghn_err *err) {
+    const struct state *state = site->state;
     const struct ghn_conv2d_attrs *attrs = &site->node->attrs.conv2d;
     int64_t out = attrs->out_channels,
             n = out * (site->in[0].dims[1] / attrs->groups) * attrs->kernel[0] * attrs->kernel[1];
     if (site->add_param[0] || (attrs->bias && site->add_param[1]))
         return add_weights(site, (size_t)n, attrs->bias ? (size_t)out : 0, err);
-    return ghn__conv_backward_weights(site->state, site->in[0].data, site->dout.data,
+    return ghn__conv_backward_weights(state->conv, site->in[0].data, site->dout.data,
                                       site->dparams[0], attrs->bias ? site->dparams[1] : NULL,
                                       site->scratch, err);
 }
 
+static void backward_depthwise(struct ghn__site *site, const struct ghn__depthwise *depthwise) {
+    struct ghn__into dweights = {site->dparams[0], site->add_param[0]}, dbias = {0};
+    if (site->node->attrs.conv2d.bias)
+        dbias = (struct ghn__into){site->dparams[1], site->add_param[1]};
+    ghn__depthwise_backward_weights(depthwise, site->in[0].data, site->dout.data, dweights, dbias,
+                                    site->scratch);
+    if (site->din[0].data)
+        ghn__depthwise_backward_data(depthwise, site->dout.data, site->params[0], site->din[0].data,
+                                     site->add[0], site->scratch);
+}
+
 static enum ghn_status backward(struct ghn__site *site, struct ghn_err *err) {
+    const struct state *state = site->state;
+    if (state->depthwise) {
+        backward_depthwise(site, state->depthwise);
+        return GHN_OK;
+    }
     enum ghn_status status = backward_weights(site, err);
     if (status || !site->din[0].data)
         return status;
     void *into = site->spare ? site->spare : site->din[0].data;
-    return ghn__conv_backward_data(site->state, site->dout.data, site->params[0], into,
+    return ghn__conv_backward_data(state->conv, site->dout.data, site->params[0], into,
                                    site->scratch, err);
 }
 
 static void done(struct ghn__site *site) {
-    ghn__conv_free(site->state);
+    struct state *state = site->state;
+    ghn__conv_free(state->conv);
+    ghn__depthwise_free(state->depthwise);
+    ghn_free(state);
 }
 
 const struct ghn__layer ghn__layer_conv2d = {.order = GHN__CHANNELS_LAST,
