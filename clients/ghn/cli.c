@@ -91,9 +91,13 @@ static void describe(const struct cli_option *options, size_t n, struct option *
     *ret_short = '\0';
 }
 
-/* Stores an option's value; false if it is no number, or none in range. */
+/* Stores an option's value; false if it is no number, or none in range, or the list is full. */
 static bool store(const struct cli_option *option, const char *value) {
-    if (option->flag) {
+    if (option->list) {
+        if (option->list->n == CLI_LIST)
+            return false;
+        option->list->items[option->list->n++] = value;
+    } else if (option->flag) {
         *option->flag = true;
     } else if (option->text) {
         *option->text = value;
@@ -132,6 +136,9 @@ bool cli_options(int argc, char **argv, const struct cli_option *options, size_t
             *ret_exit = cli_usage(argv[0], "there is no option %s", argv[optind - 1]);
         else if (store(option, optarg))
             continue;
+        else if (option->list)
+            *ret_exit = cli_usage(argv[0], "--%s: it may be given %d times at most", option->name,
+                                  CLI_LIST);
         else
             *ret_exit =
                 cli_usage(argv[0], "--%s: '%s' is not a number in [%lld, %lld]", option->name,

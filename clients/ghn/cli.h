@@ -35,12 +35,20 @@ int cli_usage(const char *command, const char *format, ...) __attribute__((forma
 
 /* --- Options --- */
 
-/* An option: exactly one of text, flag and number says where its value goes. */
+/* The values of an option that may be given several times. */
+enum { CLI_LIST = 16 };
+struct cli_list {
+    const char *items[CLI_LIST];
+    int n;
+};
+
+/* An option: exactly one of text, list, flag and number says where its value goes. */
 struct cli_option {
     const char *name; /* without the dashes */
     char letter;      /* of the short form; 0 for none */
     const char **text;
-    bool *flag; /* becomes true */
+    struct cli_list *list; /* one more item */
+    bool *flag;            /* becomes true */
     int64_t *number;
     int64_t min, max; /* of number */
 };

@@ -67,14 +67,14 @@ static void describe(const struct cli_progress *progress, const struct ghn_progr
         add(line, "  test %.1f %%", 100 * progress->top1);
 }
 
-static void draw_bar(struct cli_progress *progress, const struct ghn_progress *point) {
+/* A bar for step of steps, with a text behind it. */
+static void draw_bar(struct cli_progress *progress, int64_t step, int64_t steps, const char *text) {
     char line[LINE] = "";
-    double part = point->steps > 0 ? (double)point->step / (double)point->steps : 0;
+    double part = steps > 0 ? (double)step / (double)steps : 0;
     int full = (int)(part * BAR);
     for (int i = 0; i < BAR; i++)
         add(line, "%c", i < full ? '#' : '.');
-    add(line, " %3.0f %%  %lld/%lld", 100 * part, (long long)point->step, (long long)point->steps);
-    describe(progress, point, line);
+    add(line, " %3.0f %%  %lld/%lld%s", 100 * part, (long long)step, (long long)steps, text);
     /* A line that wraps could not be drawn over. */
     size_t width = terminal_width() - 1;
     if (width < strlen(line))
@@ -84,13 +84,13 @@ static void draw_bar(struct cli_progress *progress, const struct ghn_progress *p
     progress->drawn = true;
 }
 
-static void print_line(struct cli_progress *progress, const struct ghn_progress *point,
-                       double time) {
-    char line[LINE] = "";
-    add(line, "step %lld of %lld", (long long)point->step, (long long)point->steps);
-    describe(progress, point, line);
-    (void)fprintf(stderr, "%s\n", line);
+/* Whether a plain line is due, which is then to be printed. */
+static bool line_is_due(struct cli_progress *progress) {
+    double time = cli_seconds();
+    if (progress->shown > 0 && time - progress->shown < line_seconds)
+        return false;
     progress->shown = time;
+    return true;
 }
 
 static void print_evaluation(struct cli_progress *progress, const struct ghn_progress *point) {
@@ -107,16 +107,27 @@ static void print_evaluation(struct cli_progress *progress, const struct ghn_pro
 
 void cli_progress_show(void *context, const struct ghn_progress *point) {
     struct cli_progress *progress = context;
-    double time = cli_seconds();
+    char text[LINE] = "";
     bool news = !isnan(point->test_top1) && point->step != progress->tested;
     progress->last = *point;
     if (news)
         print_evaluation(progress, point);
+    describe(progress, point, text);
     if (progress->terminal)
-        draw_bar(progress, point);
-    else if (!news && point->step > 0 &&
-             (progress->shown == 0 || time - progress->shown >= line_seconds))
-        print_line(progress, point, time);
+        draw_bar(progress, point->step, point->steps, text);
+    else if (!news && point->step > 0 && line_is_due(progress))
+        (void)fprintf(stderr, "step %lld of %lld%s\n", (long long)point->step,
+                      (long long)point->steps, text);
+}
+
+void cli_progress_count(struct cli_progress *progress, int64_t done, int64_t total,
+                        const char *what, const char *text) {
+    char line[LINE] = "";
+    add(line, " %s%s%s", what, *text ? "  " : "", text);
+    if (progress->terminal)
+        draw_bar(progress, done, total, line);
+    else if (done > 0 && line_is_due(progress))
+        (void)fprintf(stderr, "%lld of %lld%s\n", (long long)done, (long long)total, line);
 }
 
 void cli_progress_end(struct cli_progress *progress) {

@@ -1,5 +1,6 @@
-/* The progress of a training on standard error: a bar that stays in its line on a terminal, a plain
- * line every few seconds elsewhere; and a line for every evaluation. */
+/* The progress of a training, or of work that is counted, on standard error: a bar that stays in
+ * its line on a terminal, a plain line every few seconds elsewhere; and a line for every evaluation
+ * of a training. */
 #ifndef GHN_CLIENT_PROGRESS_H
 #define GHN_CLIENT_PROGRESS_H
 
@@ -22,6 +23,10 @@ void cli_progress_init(struct cli_progress *progress);
 /* Shows a point: the report of a training (`context` is a struct cli_progress). Call it as often as
  * there is news. */
 void cli_progress_show(void *context, const struct ghn_progress *point);
+
+/* Shows that `done` of `total` things called `what` are done, and a text that says more. */
+void cli_progress_count(struct cli_progress *progress, int64_t done, int64_t total,
+                        const char *what, const char *text);
 
 /* Removes the bar, so that other text can follow. */
 void cli_progress_end(struct cli_progress *progress);

@@ -10,21 +10,34 @@ enum { FULL, LAST, N_RUNS };
 
 struct ghn__evaluator {
     struct ghn__evaluation_plan plan;
-    struct ghn_loader *loader;
+    struct ghn_loader *loader; /* NULL if the plan has images */
+    int64_t batches;
     enum ghn_mode mode; /* of the runs */
     struct ghn_run *runs[N_RUNS];
     float *logits; /* (batch, classes) */
 };
 
-static enum ghn_status open_loader(struct ghn__evaluator *evaluator, struct ghn_err *err) {
+/* Images of the plan; none if it begins beyond the end. */
+static int64_t count_images(const struct ghn__evaluation_plan *plan) {
+    if (plan->held)
+        return plan->held->n;
+    int64_t images = plan->dataset->n[plan->split] - plan->first;
+    return plan->max_images > 0 && plan->max_images < images ? plan->max_images : images;
+}
+
+static enum ghn_status open_images(struct ghn__evaluator *evaluator, struct ghn_err *err) {
     struct ghn__evaluation_plan *plan = &evaluator->plan;
-    int64_t images = plan->dataset->n[plan->split];
-    if (plan->max_images > 0 && plan->max_images < images)
-        images = plan->max_images;
+    int64_t images = count_images(plan);
     if (plan->batch > images)
         plan->batch = images > 0 ? (int)images : 1;
-    struct ghn_loader_options options = {
-        .split = plan->split, .batch = plan->batch, .count = images, .threads = plan->threads};
+    evaluator->batches = (images + plan->batch - 1) / plan->batch;
+    if (plan->held)
+        return GHN_OK;
+    struct ghn_loader_options options = {.split = plan->split,
+                                         .batch = plan->batch,
+                                         .first = plan->first,
+                                         .count = images,
+                                         .threads = plan->threads};
     for (int i = 0; i < 3; i++)
         options.chw[i] = plan->arch->nodes[0].shape.dim[i];
     return ghn_loader_new(plan->dataset, &options, &evaluator->loader, err);
@@ -48,7 +61,7 @@ enum ghn_status ghn__evaluator_new(const struct ghn__evaluation_plan *plan,
     evaluator->plan = *plan;
     evaluator->logits = ghn_calloc((size_t)plan->batch,
                                    (size_t)plan->dataset->n_classes * sizeof *evaluator->logits);
-    status = evaluator->logits ? open_loader(evaluator, err) : ghn_fail_memory(err);
+    status = evaluator->logits ? open_images(evaluator, err) : ghn_fail_memory(err);
     if (status != GHN_OK) {
         ghn__evaluator_free(evaluator);
         return status;
@@ -85,24 +98,39 @@ static enum ghn_status find_run(struct ghn__evaluator *evaluator, int n, struct 
     return status;
 }
 
-/* Adds a batch to sums over images. */
-static enum ghn_status add_batch(struct ghn__evaluator *evaluator, struct ghn_params *params,
-                                 struct ghn_evaluation *sums, struct ghn_err *err) {
+/* Batch `number`; they are asked for in order. */
+static enum ghn_status next_batch(struct ghn__evaluator *evaluator, int64_t number,
+                                  struct ghn_batch *ret, struct ghn_err *err) {
     const struct ghn_batch *batch = NULL;
-    struct ghn_run *run = NULL;
-    int classes = evaluator->plan.dataset->n_classes;
+    if (evaluator->plan.held) {
+        *ret = ghn__held_images_batch(evaluator->plan.held, number, evaluator->plan.batch);
+        return GHN_OK;
+    }
     enum ghn_status status = ghn_loader_next(evaluator->loader, &batch, err);
     if (status == GHN_OK)
-        status = find_run(evaluator, batch->n, &run, err);
+        *ret = *batch;
+    return status;
+}
+
+/* Adds batch `number` to sums over images. */
+static enum ghn_status add_batch(struct ghn__evaluator *evaluator, int64_t number,
+                                 struct ghn_params *params, struct ghn_evaluation *sums,
+                                 struct ghn_err *err) {
+    struct ghn_batch batch = {0};
+    struct ghn_run *run = NULL;
+    int classes = evaluator->plan.dataset->n_classes;
+    enum ghn_status status = next_batch(evaluator, number, &batch, err);
     if (status == GHN_OK)
-        status = ghn_run_forward(run, params, batch->images, 0, 0, evaluator->logits, err);
+        status = find_run(evaluator, batch.n, &run, err);
+    if (status == GHN_OK)
+        status = ghn_run_forward(run, params, batch.images, 0, 0, evaluator->logits, err);
     if (status != GHN_OK)
         return status;
-    sums->images += batch->n;
+    sums->images += batch.n;
     sums->loss +=
-        batch->n * ghn_cross_entropy(evaluator->logits, batch->labels, batch->n, classes, 0, NULL);
-    sums->top1 += ghn_count_correct(evaluator->logits, batch->labels, batch->n, classes, 1);
-    sums->top5 += ghn_count_correct(evaluator->logits, batch->labels, batch->n, classes, 5);
+        batch.n * ghn_cross_entropy(evaluator->logits, batch.labels, batch.n, classes, 0, NULL);
+    sums->top1 += ghn_count_correct(evaluator->logits, batch.labels, batch.n, classes, 1);
+    sums->top5 += ghn_count_correct(evaluator->logits, batch.labels, batch.n, classes, 5);
     return GHN_OK;
 }
 
@@ -113,11 +141,12 @@ enum ghn_status ghn__evaluator_run(struct ghn__evaluator *evaluator, struct ghn_
         free_runs(evaluator);
     evaluator->mode = mode;
     struct ghn_evaluation sums = {0};
-    ghn_loader_seek(evaluator->loader, 0);
-    for (int64_t left = ghn_loader_batches(evaluator->loader); left > 0; left--) {
+    if (evaluator->loader)
+        ghn_loader_seek(evaluator->loader, 0);
+    for (int64_t number = 0; number < evaluator->batches; number++) {
         if (stop && atomic_load(stop))
             return ghn_fail(err, GHN_STOPPED, NULL, "stopped while evaluating");
-        enum ghn_status status = add_batch(evaluator, params, &sums, err);
+        enum ghn_status status = add_batch(evaluator, number, params, &sums, err);
         if (status != GHN_OK)
             return status;
     }

@@ -3,16 +3,20 @@
 #define GHN_TRAIN_EVALUATE_H
 
 #include "train/finetune.h"
+#include "train/held_images.h"
 
 /* What is evaluated on what; all borrowed. */
 struct ghn__evaluation_plan {
     const struct ghn_arch *arch;
     const struct ghn_dataset *dataset;
     enum ghn_split split;
-    int64_t max_images; /* 0: all */
+    int64_t first;      /* image */
+    int64_t max_images; /* from there on; 0: all */
     int batch;
     enum ghn_precision precision;
-    int threads; /* of the loader; 0: one */
+    int threads;                         /* of the loader; 0: one */
+    const struct ghn__held_images *held; /* these images, whatever first and max_images say; NULL:
+                                            they are decoded as they are wanted */
 };
 
 struct ghn__evaluator;
