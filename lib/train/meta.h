@@ -38,7 +38,8 @@ struct ghn_meta_recipe {
     int batch_size;       /* 64 images; 1 to 4096 */
     double lr;            /* 1e-3 */
     int64_t warmup_steps; /* 0; lr grows linearly from 0 over so many steps */
-    int64_t decay_steps;  /* 0; over the last so many steps it falls linearly to 1 % */
+    int64_t decay_steps;  /* 0; over the last so many steps it falls linearly to 1 %. As
+                             steps, this may be said later */
     bool decoupled;       /* false: weight decay is added to the gradient (Adam, as the paper's);
                              true: apart from it (AdamW) */
     double weight_decay;  /* 1e-5 */

@@ -20,7 +20,8 @@ enum {
 enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe,
                                        struct ghn_err *err) GHN_MUST_CHECK;
 
-/* What identifies a training: every field but steps. A new reference; NULL: no memory. */
+/* What identifies a training: every field but steps and decay_steps. A new reference; NULL: no
+ * memory. */
 json_t *ghn__meta_recipe_identity(const struct ghn_meta_recipe *recipe);
 
 /* The learning rate of step `step` (from 0). */

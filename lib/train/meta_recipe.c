@@ -57,15 +57,15 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
 
 json_t *ghn__meta_recipe_identity(const struct ghn_meta_recipe *r) {
     return json_pack(
-        "{s:i, s:i, s:I, s:b, s:i, s:f, s:I, s:I, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:I, "
+        "{s:i, s:i, s:I, s:b, s:i, s:f, s:I, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:I, "
         "s:I, s:I, s:b}",
         "meta_batch", r->meta_batch, "max_nodes", r->max_nodes, "pool", (json_int_t)r->pool,
         "widths", r->widths, "batch_size", r->batch_size, "lr", r->lr, "warmup_steps",
-        (json_int_t)r->warmup_steps, "decay_steps", (json_int_t)r->decay_steps, "decoupled",
-        r->decoupled, "weight_decay", r->weight_decay, "beta1", r->beta1, "beta2", r->beta2, "eps",
-        r->eps, "clip_norm", r->clip_norm, "label_smoothing", r->label_smoothing, "precision",
-        ghn_precision_name(r->precision), "seed", (json_int_t)r->seed, "first",
-        (json_int_t)r->first, "images", (json_int_t)r->images, "augment", r->augment);
+        (json_int_t)r->warmup_steps, "decoupled", r->decoupled, "weight_decay", r->weight_decay,
+        "beta1", r->beta1, "beta2", r->beta2, "eps", r->eps, "clip_norm", r->clip_norm,
+        "label_smoothing", r->label_smoothing, "precision", ghn_precision_name(r->precision),
+        "seed", (json_int_t)r->seed, "first", (json_int_t)r->first, "images", (json_int_t)r->images,
+        "augment", r->augment);
 }
 
 double ghn__meta_lr(const struct ghn_meta_recipe *recipe, int64_t step) {
