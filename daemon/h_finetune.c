@@ -104,7 +104,14 @@ static bool is_new(struct ghnd_request *request, struct work *work) {
     return !found;
 }
 
-/* Whether there is room for another job. */
+static void refuse_queue(struct ghnd_request *request) {
+    ghnd_problem_set(&request->problem, GHND_E_TOO_MANY_JOBS, "",
+                     "as many jobs are waiting as may: %lld",
+                     (long long)request->snapshot->config.max_queued_jobs);
+}
+
+/* Whether there is room for another job, as far as can be told before the work; the ledger's answer
+ * counts. */
 static bool has_room(struct ghnd_request *request, const struct work *work) {
     const struct ghnd_config *config = &request->snapshot->config;
     struct ghn_err err = GHN_ERR_INIT;
@@ -112,8 +119,7 @@ static bool has_room(struct ghnd_request *request, const struct work *work) {
     if (!ledger_succeeded(request, ghnd_ledger_count(work->ledger, counts, &err), &err))
         return false;
     if (counts[GHND_JOB_QUEUED] >= config->max_queued_jobs) {
-        ghnd_problem_set(&request->problem, GHND_E_TOO_MANY_JOBS, "",
-                         "%lld jobs are waiting already", (long long)counts[GHND_JOB_QUEUED]);
+        refuse_queue(request);
         return false;
     }
     int64_t space = ghnd_disk_free(ghnd_jobs_dir(request->app->jobs));
@@ -370,17 +376,20 @@ static void keep(struct ghnd_request *request, struct work *work) {
         return;
     memcpy(id, work->row.id, sizeof(id));
     bool kept = succeeded(request, write_files(dir, work, &err), &err) &&
-                ledger_succeeded(request,
-                                 ghnd_ledger_insert(work->ledger, &work->row, request->key,
-                                                    work->digest, &insertion, &err),
-                                 &err);
+                ledger_succeeded(
+                    request,
+                    ghnd_ledger_insert(work->ledger, &work->row, request->key, work->digest,
+                                       request->snapshot->config.max_queued_jobs, &insertion, &err),
+                    &err);
     if (kept && insertion == GHND_INSERTED) {
         reply_job(request, &work->row, 202);
         ghnd_jobs_wake(jobs);
         return;
     }
     ghnd_job_folder_remove(dir, id);
-    if (kept) /* the same key came twice at once */
+    if (kept && insertion == GHND_FULL)
+        refuse_queue(request);
+    else if (kept) /* the same key came twice at once */
         reply_again(request, &work->row, insertion == GHND_REPLAYED);
 }
 

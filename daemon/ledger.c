@@ -8,6 +8,8 @@
 #include <string.h>
 #include <time.h>
 
+#include "base/utf8.h"
+
 struct ghnd_ledger {
     pthread_mutex_t lock;
     sqlite3 *db;
@@ -49,6 +51,8 @@ static enum ghn_status failed(struct ghnd_ledger *ledger, struct ghn_err *err) {
     "number, id, state, created, started, finished, attempts, step, steps, name, dataset, model, " \
     "init, code, at, detail"
 
+#define DAMAGED "the ledger holds nonsense for this job"
+
 static const char schema[] =
     "PRAGMA journal_mode = WAL;"
     "PRAGMA synchronous = FULL;"
@@ -79,6 +83,37 @@ static enum ghn_status check_version(struct ghnd_ledger *ledger, struct ghn_err 
     return GHN_OK;
 }
 
+/* A ledger of which part is damaged could promise a job twice, or forget one: it is not used. */
+static enum ghn_status check_integrity(struct ghnd_ledger *ledger, struct ghn_err *err) {
+    sqlite3_stmt *statement;
+    if (sqlite3_prepare_v2(ledger->db, "PRAGMA integrity_check(1)", -1, &statement, NULL) !=
+        SQLITE_OK)
+        return failed(ledger, err);
+    enum ghn_status status = GHN_OK;
+    const char *found = sqlite3_step(statement) == SQLITE_ROW
+                            ? (const char *)sqlite3_column_text(statement, 0)
+                            : NULL;
+    if (!found)
+        status = failed(ledger, err);
+    else if (strcmp(found, "ok") != 0)
+        status = ghn_fail(err, GHN_IO, "ledger", "it is damaged: %s", found);
+    sqlite3_finalize(statement);
+    return status;
+}
+
+/* Entries that no ledger can have written become failed jobs that say so. */
+static const char repair[] =
+    "UPDATE jobs SET state = 3, code = 'damaged_job', at = '', detail = '" DAMAGED "',"
+    " step = max(0, CAST(step AS INTEGER)), steps = max(0, CAST(steps AS INTEGER)),"
+    " finished = CAST(strftime('%s', 'now') AS INTEGER) * 1000"
+    " WHERE typeof(state) <> 'integer' OR state NOT BETWEEN 0 AND 4"
+    " OR typeof(step) <> 'integer' OR step < 0 OR typeof(steps) <> 'integer' OR steps < 0"
+    " OR (state IN (0, 1) AND (length(id) <> 16 OR id GLOB '*[^a-z0-9]*'));";
+
+static bool run(struct ghnd_ledger *ledger, const char *sql) {
+    return sqlite3_exec(ledger->db, sql, NULL, NULL, NULL) == SQLITE_OK;
+}
+
 enum ghn_status ghnd_ledger_open(const char *path, struct ghnd_ledger **ret, struct ghn_err *err) {
     struct ghnd_ledger *ledger = calloc(1, sizeof(*ledger));
     if (!ledger)
@@ -93,7 +128,9 @@ enum ghn_status ghnd_ledger_open(const char *path, struct ghnd_ledger **ret, str
         sqlite3_busy_timeout(ledger->db, 5000);
         status = check_version(ledger, err);
     }
-    if (status == GHN_OK && sqlite3_exec(ledger->db, schema, NULL, NULL, NULL) != SQLITE_OK)
+    if (status == GHN_OK)
+        status = check_integrity(ledger, err);
+    if (status == GHN_OK && !(run(ledger, schema) && run(ledger, repair)))
         status = failed(ledger, err);
     if (status != GHN_OK) {
         ghnd_ledger_close(ledger);
@@ -159,6 +196,7 @@ static enum ghn_status end(struct query *query, int *ret_changed, struct ghn_err
 static void copy_text(sqlite3_stmt *statement, int column, char *to, size_t n) {
     const unsigned char *text = sqlite3_column_text(statement, column);
     (void)snprintf(to, n, "%s", text ? (const char *)text : "");
+    ghn_utf8_sanitise(to); /* or no list that it is in could be shown */
 }
 
 /* The row at hand. One that this program cannot have written becomes a failed job that says so, and
@@ -187,8 +225,7 @@ static void read_row(const struct query *query, struct ghnd_job_row *row) {
     row->state = sound ? (enum ghnd_job_state)state : GHND_JOB_FAILED;
     if (!sound) {
         (void)snprintf(row->code, sizeof(row->code), "damaged_job");
-        (void)snprintf(row->detail, sizeof(row->detail),
-                       "the ledger's entry of this job is damaged");
+        (void)snprintf(row->detail, sizeof(row->detail), DAMAGED);
     }
 }
 
@@ -210,14 +247,15 @@ enum ghn_status ghnd_ledger_by_key(struct ghnd_ledger *ledger, const char *key, 
 }
 
 enum ghn_status ghnd_ledger_insert(struct ghnd_ledger *ledger, struct ghnd_job_row *row,
-                                   const char *key, const char *digest, enum ghnd_insertion *ret,
-                                   struct ghn_err *err) {
+                                   const char *key, const char *digest, int64_t max_queued,
+                                   enum ghnd_insertion *ret, struct ghn_err *err) {
     struct query query;
     int changed = 0;
     row->created = now_ms();
     begin(&query, ledger,
           "INSERT INTO jobs (id, state, created, steps, name, dataset, model, init, key, digest)"
-          " VALUES (?, 0, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING");
+          " SELECT ?, 0, ?, ?, ?, ?, ?, ?, ?, ?"
+          " WHERE (SELECT count(*) FROM jobs WHERE state = 0) < ? ON CONFLICT (key) DO NOTHING");
     bind_text(&query, row->id);
     bind_number(&query, row->created);
     bind_number(&query, row->steps);
@@ -227,17 +265,30 @@ enum ghn_status ghnd_ledger_insert(struct ghnd_ledger *ledger, struct ghnd_job_r
     bind_text(&query, row->init);
     bind_text(&query, key);
     bind_text(&query, digest);
+    bind_number(&query, max_queued);
     (void)step(&query);
     enum ghn_status status = end(&query, &changed, err);
+    bool found = false, same = false;
+    if (status == GHN_OK && changed == 0 && key)
+        status = ghnd_ledger_by_key(ledger, key, digest, &found, &same, row, err);
     if (status != GHN_OK)
         return status;
-    *ret = GHND_INSERTED;
     if (changed == 1)
-        return GHN_OK;
-    bool found = false, same = false;
-    status = ghnd_ledger_by_key(ledger, key, digest, &found, &same, row, err);
-    if (status == GHN_OK)
+        *ret = GHND_INSERTED;
+    else if (found)
         *ret = same ? GHND_REPLAYED : GHND_CONFLICT;
+    else
+        *ret = GHND_FULL;
+    return GHN_OK;
+}
+
+enum ghn_status ghnd_ledger_is_new(struct ghnd_ledger *ledger, bool *ret_new, struct ghn_err *err) {
+    struct query query;
+    begin(&query, ledger, "SELECT count(*) FROM sqlite_sequence WHERE name = 'jobs' AND seq > 0");
+    bool used = step(&query) && sqlite3_column_int(query.statement, 0) > 0;
+    enum ghn_status status = end(&query, NULL, err);
+    if (status == GHN_OK)
+        *ret_new = !used;
     return status;
 }
 

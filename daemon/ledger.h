@@ -36,18 +36,25 @@ struct ghnd_job_row {
 struct ghnd_ledger;
 
 /* Opens, and if need be makes, the ledger at path. GHN_IO with SQLite's reason, also for a file
- * that is no ledger or that cannot be written. */
+ * that is no ledger, that is damaged or that cannot be written. Single entries that no ledger can
+ * have written become failed jobs with the code "damaged_job". */
 enum ghn_status ghnd_ledger_open(const char *path, struct ghnd_ledger **ret,
                                  struct ghn_err *err) GHN_MUST_CHECK;
 void ghnd_ledger_close(struct ghnd_ledger *ledger);
 
 /* What became of an insertion. */
-enum ghnd_insertion { GHND_INSERTED, GHND_REPLAYED, GHND_CONFLICT };
+enum ghnd_insertion { GHND_INSERTED, GHND_REPLAYED, GHND_CONFLICT, GHND_FULL };
 
-/* Adds a queued job. With a key (else NULL) that was used before: REPLAYED, with the earlier job in
- * *row, if the digests are equal, else CONFLICT. */
+/* Adds a queued job, unless max_queued wait already: FULL. With a key (else NULL) that was used
+ * before: REPLAYED, with the earlier job in *row, if the digests are equal, else CONFLICT. Counted,
+ * compared and added in one transaction. */
 enum ghn_status ghnd_ledger_insert(struct ghnd_ledger *ledger, struct ghnd_job_row *row,
-                                   const char *key, const char *digest, enum ghnd_insertion *ret,
+                                   const char *key, const char *digest, int64_t max_queued,
+                                   enum ghnd_insertion *ret, struct ghn_err *err) GHN_MUST_CHECK;
+
+/* Whether no job was ever entered: the ledger has just been made, perhaps in place of a lost one.
+ */
+enum ghn_status ghnd_ledger_is_new(struct ghnd_ledger *ledger, bool *ret_new,
                                    struct ghn_err *err) GHN_MUST_CHECK;
 
 /* The job that a key stands for, before anything is done for a request; *ret_found, *ret_same tell

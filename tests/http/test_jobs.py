@@ -344,6 +344,24 @@ class Limits(unittest.TestCase):
             daemon.request("DELETE", f"/jobs/{ids[0]}")
             self.assertEqual(202, jobs.submit(daemon, jobs.short()).status)
 
+    def test_queued_jobs_that_come_at_once(self):
+        """However many are looked at at the same time, no more are taken than may wait."""
+        with Daemon("--workers", "0", "--max-queued-jobs", "2", "--threads", "8") as daemon:
+            for _ in range(5):
+                answers = []
+                threads = [threading.Thread(target=lambda: answers.append(jobs.submit(daemon, jobs.short())))
+                           for _ in range(8)]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+                self.assertEqual([202] * 2 + [429] * 6, sorted(answer.status for answer in answers))
+                taken = {answer.json()["id"] for answer in answers if answer.status == 202}
+                self.assertEqual(taken, {job["id"] for job in daemon.get("/jobs?state=queued").json()["jobs"]})
+                for name in taken:
+                    daemon.request("DELETE", f"/jobs/{name}")
+            self.assertEqual(10, len(os.listdir(os.path.join(daemon.folder, "jobs"))) - 1)
+
     def test_steps(self):
         with Daemon("--workers", "0", "--max-train-steps", "10") as daemon:
             self.assert_problem(jobs.submit(daemon, jobs.short(steps=11)), 422, "out_of_range", "steps")

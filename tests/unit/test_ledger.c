@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
 #include "ledger.h"
 
 struct fixture {
@@ -53,16 +54,23 @@ static void tamper(struct fixture *f, const char *sql) {
     sqlite3_close(db);
 }
 
-static enum ghnd_insertion insert(struct fixture *f, const char *id, const char *key,
-                                  const char *digest, struct ghnd_job_row *row) {
+static enum ghnd_insertion insert_up_to(struct fixture *f, const char *id, const char *key,
+                                        const char *digest, int64_t max_queued,
+                                        struct ghnd_job_row *row) {
     struct ghn_err err = GHN_ERR_INIT;
     enum ghnd_insertion insertion = GHND_CONFLICT;
     *row = (struct ghnd_job_row){.steps = 100};
     (void)snprintf(row->id, sizeof(row->id), "%s", id);
     (void)snprintf(row->name, sizeof(row->name), "net");
     (void)snprintf(row->dataset, sizeof(row->dataset), "shapes");
-    assert_int_equal(GHN_OK, ghnd_ledger_insert(f->ledger, row, key, digest, &insertion, &err));
+    assert_int_equal(GHN_OK,
+                     ghnd_ledger_insert(f->ledger, row, key, digest, max_queued, &insertion, &err));
     return insertion;
+}
+
+static enum ghnd_insertion insert(struct fixture *f, const char *id, const char *key,
+                                  const char *digest, struct ghnd_job_row *row) {
+    return insert_up_to(f, id, key, digest, 100, row);
 }
 
 static void add(struct fixture *f, const char *id) {
@@ -175,6 +183,43 @@ static void test_keys(void **state) {
     assert_false(found);
 }
 
+static void test_no_more_wait_than_may(void **state) {
+    struct fixture *f = *state;
+    struct ghnd_job_row row;
+    assert_int_equal(GHND_INSERTED, insert_up_to(f, A, "key", "one", 1, &row));
+    assert_int_equal(GHND_FULL, insert_up_to(f, B, NULL, "one", 1, &row));
+    assert_int_equal(GHND_FULL, insert_up_to(f, B, "other", "one", 1, &row));
+    /* A key that is known is answered however many wait. */
+    assert_int_equal(GHND_REPLAYED, insert_up_to(f, B, "key", "one", 1, &row));
+    assert_int_equal(GHND_CONFLICT, insert_up_to(f, B, "key", "two", 1, &row));
+    assert_true(move(f, A, GHND_JOB_RUNNING)); /* it no longer waits */
+    assert_int_equal(GHND_INSERTED, insert_up_to(f, B, "other", "one", 1, &row));
+    assert_int_equal(GHND_FULL, insert_up_to(f, C, NULL, "one", 1, &row));
+}
+
+static bool is_new(struct fixture *f) {
+    struct ghn_err err = GHN_ERR_INIT;
+    bool found = false;
+    assert_int_equal(GHN_OK, ghnd_ledger_is_new(f->ledger, &found, &err));
+    return found;
+}
+
+/* Also a ledger from which every job was removed is none that was just made. */
+static void test_a_new_ledger_is_told_from_an_empty_one(void **state) {
+    struct fixture *f = *state;
+    struct ghn_err err = GHN_ERR_INIT;
+    char id[GHND_JOB_ID + 1];
+    bool found = false;
+    assert_true(is_new(f));
+    add(f, A);
+    assert_false(is_new(f));
+    assert_true(move(f, A, GHND_JOB_CANCELLED));
+    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 0, 60000, &found, id, &err));
+    assert_true(found);
+    reopen(f);
+    assert_false(is_new(f));
+}
+
 static void test_what_is_next(void **state) {
     struct fixture *f = *state;
     assert_string_equal("", next(f, NULL, 0));
@@ -278,9 +323,39 @@ static void test_a_damaged_row_is_set_aside(void **state) {
         assert_string_equal("damaged_job", row.code);
         assert_string_equal(B, next(f, NULL, 0)); /* the others go on */
     }
-    tamper(f, "UPDATE jobs SET step = 0, id = '../../etc/passwd'"
+    tamper(f, "UPDATE jobs SET step = 0, state = 0, id = '../../etc/passwd'"
               " WHERE id = 'aaaaaaaaaaaaaaa1'");
     assert_string_equal(B, next(f, NULL, 0));
+}
+
+/* It does not take the place of one that waits, and goes when its time has come. */
+static void test_a_damaged_row_ends(void **state) {
+    struct fixture *f = *state;
+    struct ghn_err err = GHN_ERR_INIT;
+    char id[GHND_JOB_ID + 1];
+    bool found = false;
+    add(f, A);
+    add(f, B);
+    tamper(f, "UPDATE jobs SET steps = -1 WHERE id = 'aaaaaaaaaaaaaaa1'");
+    reopen(f);
+    int64_t counts[GHND_N_JOB_STATES];
+    assert_int_equal(GHN_OK, ghnd_ledger_count(f->ledger, counts, &err));
+    assert_int_equal(1, counts[GHND_JOB_QUEUED]);
+    assert_int_equal(1, counts[GHND_JOB_FAILED]);
+    assert_true(get(f, A).finished > INT64_C(1500000000000));
+    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 0, 60000, &found, id, &err));
+    assert_true(found);
+    assert_string_equal(A, id);
+}
+
+/* Bytes that are no UTF-8 would keep every list that they are in from being shown. */
+static void test_texts_are_utf8(void **state) {
+    struct fixture *f = *state;
+    add(f, A);
+    tamper(f, "UPDATE jobs SET name = CAST(x'6eff74' AS TEXT), detail = CAST(x'c3' AS TEXT)");
+    struct ghnd_job_row row = get(f, A);
+    assert_true(ghn_utf8_valid(row.name, strlen(row.name)));
+    assert_true(ghn_utf8_valid(row.detail, strlen(row.detail)));
 }
 
 static void expect_no_ledger(const char *path, const char *why) {
@@ -306,6 +381,25 @@ static void test_what_is_no_ledger(void **state) {
     expect_no_ledger(f->path, "version 2");
 }
 
+/* Damage beyond a single entry. */
+static void test_a_damaged_file(void **state) {
+    struct fixture *f = *state;
+    for (int i = 0; i < 200; i++) {
+        struct ghnd_job_row row;
+        char id[GHND_JOB_ID + 1];
+        (void)snprintf(id, sizeof(id), "aaaaaaaaaaaaa%03d", i);
+        assert_int_equal(GHND_INSERTED, insert_up_to(f, id, id, "d", 1000, &row));
+    }
+    tamper(f, "PRAGMA wal_checkpoint(TRUNCATE)");
+    FILE *file = fopen(f->path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(0, fseek(file, 3 * 4096, SEEK_SET)); /* a page in the middle */
+    for (int i = 0; i < 4096; i++)
+        (void)fputc(i * 7 % 256, file);
+    assert_int_equal(0, fclose(file));
+    expect_no_ledger(f->path, "damaged");
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -314,12 +408,17 @@ int main(void) {
         TEST(test_only_one_of_two_ends_wins),
         TEST(test_why_it_failed),
         TEST(test_keys),
+        TEST(test_no_more_wait_than_may),
+        TEST(test_a_new_ledger_is_told_from_an_empty_one),
         TEST(test_what_is_next),
         TEST(test_list),
         TEST(test_attempts),
         TEST(test_retention),
         TEST(test_a_damaged_row_is_set_aside),
+        TEST(test_a_damaged_row_ends),
+        TEST(test_texts_are_utf8),
         TEST(test_what_is_no_ledger),
+        TEST(test_a_damaged_file),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
