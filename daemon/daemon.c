@@ -347,6 +347,7 @@ int ghnd_main(int argc, char **argv) {
         return complain(&err, EXIT_USAGE);
     }
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of writing like a full disk */
     if (serve(&daemon, &config, &err) != GHN_OK)
         return complain(&err, EXIT_FAILURE);
     ghnd_log(&daemon.app.log, GHND_INFO, "stopped", "every request was answered");

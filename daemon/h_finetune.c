@@ -375,7 +375,10 @@ static void keep(struct ghnd_request *request, struct work *work) {
     if (!succeeded(request, ghnd_job_folder_new(dir, work->row.id, &err), &err))
         return;
     memcpy(id, work->row.id, sizeof(id));
-    bool kept = succeeded(request, write_files(dir, work, &err), &err) &&
+    enum ghn_status written = write_files(dir, work, &err);
+    if (written == GHN_IO) /* the client need not know where the folder is */
+        (void)snprintf(err.where, sizeof(err.where), "state-dir");
+    bool kept = succeeded(request, written, &err) &&
                 ledger_succeeded(
                     request,
                     ghnd_ledger_insert(work->ledger, &work->row, request->key, work->digest,

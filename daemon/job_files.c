@@ -71,8 +71,8 @@ enum ghn_status ghnd_job_write_request(const char *jobs_dir, const char *id, con
     return status;
 }
 
-enum ghn_status ghnd_job_folder_sync(const char *jobs_dir, struct ghn_err *err) {
-    int fd = open(jobs_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+enum ghn_status ghnd_job_folder_sync(const char *folder, struct ghn_err *err) {
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return failed("the folder of jobs cannot be opened", err);
     bool ok = fsync(fd) == 0;
@@ -81,30 +81,49 @@ enum ghn_status ghnd_job_folder_sync(const char *jobs_dir, struct ghn_err *err) 
     return status;
 }
 
-void ghnd_job_folder_remove(const char *jobs_dir, const char *id) {
-    char path[GHND_PATH];
-    ghnd_job_path(jobs_dir, id, NULL, path);
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    DIR *folder = fd < 0 ? NULL : fdopendir(fd);
-    if (!folder) {
+/* Removes the files of a folder whose names `chosen` chooses. */
+static void remove_files(const char *folder, bool (*chosen)(const char *name)) {
+    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *entries = fd < 0 ? NULL : fdopendir(fd);
+    if (!entries) {
         if (fd >= 0)
             close(fd);
         return;
     }
-    for (struct dirent *entry; (entry = readdir(folder));)
-        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+    for (struct dirent *entry; (entry = readdir(entries));)
+        if (chosen(entry->d_name))
             (void)unlinkat(fd, entry->d_name, 0);
-    (void)closedir(folder);
+    (void)closedir(entries);
+}
+
+static bool is_any(const char *name) {
+    return strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+}
+
+/* What only going on needs, and what a worker left that was killed while it wrote. */
+static bool is_for_going_on(const char *name) {
+    return strcmp(name, GHN_STATE_FILE) == 0 || strncmp(name, "initial", 7) == 0 ||
+           strstr(name, ".tmp.");
+}
+
+void ghnd_job_folder_remove(const char *jobs_dir, const char *id) {
+    char path[GHND_PATH];
+    ghnd_job_path(jobs_dir, id, NULL, path);
+    remove_files(path, is_any);
     (void)rmdir(path);
 }
 
 void ghnd_job_folder_trim(const char *jobs_dir, const char *id) {
-    static const char *const files[] = {GHN_STATE_FILE, "initial.safetensors"};
     char path[GHND_PATH];
-    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
-        ghnd_job_path(jobs_dir, id, files[i], path);
-        (void)unlink(path);
-    }
+    ghnd_job_path(jobs_dir, id, NULL, path);
+    remove_files(path, is_for_going_on);
+}
+
+void ghnd_job_folder_set_aside(const char *jobs_dir, const char *id) {
+    char from[GHND_PATH], to[GHND_PATH];
+    ghnd_job_path(jobs_dir, id, NULL, from);
+    if (snprintf(to, sizeof(to), "%s" GHND_UNLISTED, from) < (int)sizeof(to))
+        (void)rename(from, to);
 }
 
 /* --- The history --- */
@@ -122,14 +141,17 @@ static void append(json_t *points, json_t *point) {
     (void)json_array_append_new(points, point);
 }
 
-/* Keeps every k-th point and the last one. */
-static json_t *thin(json_t *points) {
-    size_t n = json_array_size(points), k = n / MAX_POINTS + 1;
-    if (k == 1)
+/* Keeps, of the points above `after`, every k-th and the last one. */
+static json_t *thin(json_t *points, int64_t after) {
+    size_t n = json_array_size(points), first = 0;
+    while (first < n && step_of(json_array_get(points, first)) <= after)
+        first++;
+    size_t k = (n - first) / MAX_POINTS + 1;
+    if (first == 0 && k == 1)
         return points;
     json_t *kept = json_array();
-    for (size_t i = 0; i < n && kept; i++)
-        if (i % k == 0 || i == n - 1)
+    for (size_t i = first; i < n && kept; i++)
+        if ((i - first) % k == 0 || i == n - 1)
             (void)json_array_append(kept, json_array_get(points, i));
     json_decref(points);
     return kept;
@@ -153,9 +175,7 @@ json_t *ghnd_job_history(const char *jobs_dir, const char *id, int64_t after) {
             json_decref(point);
     }
     (void)fclose(file);
-    while (json_array_size(points) > 0 && step_of(json_array_get(points, 0)) <= after)
-        (void)json_array_remove(points, 0);
-    return thin(points);
+    return thin(points, after);
 }
 
 /* --- Parameters and space --- */

@@ -29,13 +29,20 @@ enum ghn_status ghnd_job_folder_new(const char *jobs_dir, char *ret_id,
 enum ghn_status ghnd_job_write_request(const char *jobs_dir, const char *id, const json_t *request,
                                        struct ghn_err *err) GHN_MUST_CHECK;
 
-/* Makes sure that folder entries made so far survive a power failure. */
-enum ghn_status ghnd_job_folder_sync(const char *jobs_dir, struct ghn_err *err) GHN_MUST_CHECK;
+/* Makes sure that the entries made so far in a folder survive a power failure. */
+enum ghn_status ghnd_job_folder_sync(const char *folder, struct ghn_err *err) GHN_MUST_CHECK;
 
 /* Removes a job's folder with all that is in it. */
 void ghnd_job_folder_remove(const char *jobs_dir, const char *id);
 
-/* Removes what only going on needs, once a job has ended: checkpoint and initial parameters. */
+/* What is added to the name of a folder that no ledger knows. */
+#define GHND_UNLISTED ".unlisted"
+
+/* Gives a folder that may be worth something, but is nobody's, a name that is no job's. */
+void ghnd_job_folder_set_aside(const char *jobs_dir, const char *id);
+
+/* Removes what only going on needs, once a job has ended: checkpoint, initial parameters, and what
+ * workers left that were killed while they wrote. */
 void ghnd_job_folder_trim(const char *jobs_dir, const char *id);
 
 /* The points of the history with steps above `after` (-1: all), at most about 1,000 of them, evenly

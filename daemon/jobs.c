@@ -3,31 +3,28 @@
  * their own, and none is taken while another is held. */
 #include "jobs.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "dataset_name.h"
 #include "job_files.h"
 #include "job_worker.h"
+#include "jobs_open.h"
 
 enum {
     TICK_MS = 100,
     CLEANING_MS = 60000,
-    NOTE_MS = 2000, /* between two notes of a job's progress in the ledger, each of them an
-                       fsync */
-    CANCEL_GRACE_MS = 1000,
-    RETRY_MS = 500, /* between a worker's death and the next one */
+    NOTE_MS = 2000,        /* between two notes of a job's progress in the ledger, each of them an
+                              fsync */
+    CANCEL_GRACE_MS = 700, /* so that, with a tick, it is done within a second */
+    RETRY_MS = 500,        /* between a worker's death and the next one */
     MAX_ATTEMPTS = 3,
-    MAX_REMOVED = 50, /* at a time, so that the main thread is not held up */
+    MAX_REMOVED = 50,       /* at a time, so that the main thread is not held up */
+    LEDGER_RETRY_MS = 2000, /* where the ledger failed, as on a full disk */
 };
 
 /* A place for a worker. */
@@ -35,6 +32,7 @@ struct slot {
     struct ghnd_worker worker;
     bool taken;
     bool cancelled;
+    bool ended;          /* its worker has, but the ledger does not know yet */
     int64_t noted_ms;    /* when its progress was last written into the ledger */
     int64_t retry_ms;    /* its worker died: until then the job is not taken up again */
     char *live;          /* its latest line, from malloc; NULL: none */
@@ -54,6 +52,7 @@ struct ghnd_jobs {
     uv_async_t wake;
     uv_timer_t timer;
     int64_t cleaned_ms;
+    int64_t again_ms; /* when the ledger, which failed, is asked again; 0: it did not */
     bool stopping;
     _Atomic uint64_t restarts;
     int n_slots;
@@ -61,56 +60,6 @@ struct ghnd_jobs {
 };
 
 /* --- Opening --- */
-
-static enum ghn_status failed(const char *what, struct ghn_err *err) {
-    return ghn_fail(err, GHN_IO, "state-dir", "%s: %s", what, strerror(errno));
-}
-
-/* Takes the folder for this daemon. A second one would start workers on the same jobs. */
-static enum ghn_status take_folder(struct ghnd_jobs *jobs, struct ghn_err *err) {
-    char path[GHND_PATH + 8];
-    (void)mkdir(jobs->app->snapshot->config.state_dir, 0750);
-    if (mkdir(jobs->dir, 0700) != 0 && errno != EEXIST)
-        return failed("the folder of jobs cannot be made", err);
-    (void)snprintf(path, sizeof(path), "%s/lock", jobs->dir);
-    jobs->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (jobs->lock_fd < 0)
-        return failed("the folder of jobs cannot be written", err);
-    if (flock(jobs->lock_fd, LOCK_EX | LOCK_NB) != 0)
-        return ghn_fail(err, GHN_IO, "state-dir", "another ghnd works on the jobs in this folder");
-    return GHN_OK;
-}
-
-/* Removes what a daemon left that ended between making a job's folder and entering the job. */
-static void remove_orphans(struct ghnd_jobs *jobs) {
-    DIR *folder = opendir(jobs->dir);
-    if (!folder)
-        return;
-    for (struct dirent *entry; (entry = readdir(folder));) {
-        struct ghnd_job_row row;
-        struct ghn_err err = GHN_ERR_INIT;
-        bool found = true;
-        if (ghnd_job_id_is_sound(entry->d_name) &&
-            ghnd_ledger_get(jobs->ledger, entry->d_name, &found, &row, &err) == GHN_OK && !found)
-            ghnd_job_folder_remove(jobs->dir, entry->d_name);
-    }
-    (void)closedir(folder);
-}
-
-static void find_program(struct ghnd_jobs *jobs) {
-    const char *given = jobs->app->snapshot->config.worker;
-    char self[GHND_PATH - 128];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    self[n > 0 ? n : 0] = '\0';
-    char *slash = strrchr(self, '/');
-    if (slash)
-        *slash = '\0';
-    (void)snprintf(jobs->program, sizeof(jobs->program), "%s/ghn-worker", self);
-    if (given)
-        (void)snprintf(jobs->program, sizeof(jobs->program), "%s", given);
-    else if (access(jobs->program, X_OK) != 0)
-        (void)snprintf(jobs->program, sizeof(jobs->program), "%s/../libexec/ghnd/ghn-worker", self);
-}
 
 enum ghn_status ghnd_jobs_new(struct ghnd_app *app, struct ghnd_jobs **ret, struct ghn_err *err) {
     const struct ghnd_config *config = &app->snapshot->config;
@@ -128,15 +77,16 @@ enum ghn_status ghnd_jobs_new(struct ghnd_app *app, struct ghnd_jobs **ret, stru
     pthread_mutex_init(&jobs->lock, NULL);
     ghnd_events_init(&jobs->events, (int)config->max_event_streams, &app->suspended);
     (void)snprintf(jobs->dir, sizeof(jobs->dir), "%s/jobs", config->state_dir);
-    find_program(jobs);
+    ghnd_jobs_find_program(config->worker, jobs->program, sizeof(jobs->program));
     char path[GHND_PATH + 16];
     struct ghn_err why = GHN_ERR_INIT;
     (void)snprintf(path, sizeof(path), "%s/jobs.sqlite", config->state_dir);
-    enum ghn_status status = take_folder(jobs, &why);
+    enum ghn_status status =
+        ghnd_jobs_take_folder(config->state_dir, jobs->dir, &jobs->lock_fd, &why);
     if (status == GHN_OK)
         status = ghnd_ledger_open(path, &jobs->ledger, &why);
     if (status == GHN_OK)
-        remove_orphans(jobs);
+        ghnd_jobs_tidy(jobs->dir, jobs->ledger);
     else
         (void)snprintf(jobs->reason, sizeof(jobs->reason), "%s: %s", why.where, why.message);
     *ret = jobs;
@@ -230,9 +180,13 @@ static void log_job(const struct ghnd_jobs *jobs, enum ghnd_level level, const c
     ghnd_line_end(&line);
 }
 
-/* A ledger that fails is told of; the job stays as the ledger has it. */
-static void log_ledger(const struct ghnd_jobs *jobs, const char *id, const struct ghn_err *err) {
+/* A ledger that fails is told of, and asked again later; the job stays as the ledger has it.
+ * Returns false. */
+static bool ledger_failed(struct ghnd_jobs *jobs, const char *id, const struct ghn_err *err) {
     log_job(jobs, GHND_ERROR_LEVEL, "the ledger of jobs failed", id, err->message);
+    if (jobs->again_ms == 0)
+        jobs->again_ms = ghnd_now_ms() + LEDGER_RETRY_MS;
+    return false;
 }
 
 /* --- From the ledger to workers --- */
@@ -283,7 +237,7 @@ static bool find_next(struct ghnd_jobs *jobs, struct ghnd_job_row *row) {
         status =
             ghnd_ledger_move(jobs->ledger, row->id, GHND_JOB_RUNNING, NULL, NULL, &moved, &err);
     if (status != GHN_OK)
-        log_ledger(jobs, found ? row->id : "", &err);
+        (void)ledger_failed(jobs, found ? row->id : "", &err);
     return moved;
 }
 
@@ -309,18 +263,12 @@ static void stop_cancelled(struct ghnd_jobs *jobs) {
         if (!slot->worker.running || slot->cancelled)
             continue;
         if (ghnd_ledger_get(jobs->ledger, slot->worker.id, &found, &row, &err) != GHN_OK)
-            log_ledger(jobs, slot->worker.id, &err);
+            (void)ledger_failed(jobs, slot->worker.id, &err);
         else if (!found || row.state != GHND_JOB_RUNNING) {
             slot->cancelled = true;
             ghnd_worker_stop(&slot->worker, CANCEL_GRACE_MS);
         }
     }
-}
-
-static void on_wake(uv_async_t *handle) {
-    struct ghnd_jobs *jobs = handle->data;
-    stop_cancelled(jobs);
-    start_workers(jobs);
 }
 
 /* --- From workers to the ledger --- */
@@ -337,7 +285,7 @@ static void on_progress(struct ghnd_worker *worker, const char *line, const json
     if (now - slot->noted_ms >= NOTE_MS) {
         slot->noted_ms = now;
         if (ghnd_ledger_progress(jobs->ledger, worker->id, step, steps, &err) != GHN_OK)
-            log_ledger(jobs, worker->id, &err);
+            (void)ledger_failed(jobs, worker->id, &err);
     }
     if (slot->cancelled || !ghnd_events_wanted(&jobs->events, worker->id))
         return;
@@ -347,59 +295,104 @@ static void on_progress(struct ghnd_worker *worker, const char *line, const json
     free(text);
 }
 
-/* Ends a job in the ledger; nothing happens if it was cancelled meanwhile. */
-static void finish(struct ghnd_jobs *jobs, const struct ghnd_worker *worker,
+/* Ends a job in the ledger; nothing happens if it was cancelled meanwhile. Like the next three,
+ * false if the ledger failed. */
+static bool finish(struct ghnd_jobs *jobs, const struct ghnd_worker *worker,
                    enum ghnd_job_state state, const char *code) {
     struct ghn_err err = GHN_ERR_INIT;
     bool moved = false, failure = state == GHND_JOB_FAILED;
     if (ghnd_ledger_move(jobs->ledger, worker->id, state, code, failure ? &worker->why : NULL,
-                         &moved, &err) != GHN_OK) {
-        log_ledger(jobs, worker->id, &err);
-        return;
-    }
+                         &moved, &err) != GHN_OK)
+        return ledger_failed(jobs, worker->id, &err);
     if (moved)
         log_job(jobs, failure ? GHND_WARNING : GHND_INFO, failure ? "job failed" : "job succeeded",
                 worker->id, worker->why.message);
     ghnd_job_folder_trim(jobs->dir, worker->id);
+    return true;
 }
 
-static void on_death(struct ghnd_jobs *jobs, struct slot *slot) {
+static bool on_death(struct ghnd_jobs *jobs, struct slot *slot) {
     const struct ghnd_worker *worker = &slot->worker;
     struct ghn_err err = GHN_ERR_INIT;
     int attempts = 0;
     log_job(jobs, GHND_WARNING, "worker died", worker->id, worker->why.message);
     /* How far it came counts, also when it died before that was noted. */
-    if (slot->steps > 0 &&
-        ghnd_ledger_progress(jobs->ledger, worker->id, slot->step, slot->steps, &err) != GHN_OK)
-        log_ledger(jobs, worker->id, &err);
-    if (ghnd_ledger_died(jobs->ledger, worker->id, &attempts, &err) != GHN_OK)
-        log_ledger(jobs, worker->id, &err);
-    if (attempts >= MAX_ATTEMPTS) {
-        finish(jobs, worker, GHND_JOB_FAILED, "worker_died");
-        return;
-    }
+    enum ghn_status status = GHN_OK;
+    if (slot->steps > 0)
+        status = ghnd_ledger_progress(jobs->ledger, worker->id, slot->step, slot->steps, &err);
+    if (status == GHN_OK)
+        status = ghnd_ledger_died(jobs->ledger, worker->id, &attempts, &err);
+    if (status != GHN_OK)
+        return ledger_failed(jobs, worker->id, &err);
+    if (attempts >= MAX_ATTEMPTS)
+        return finish(jobs, worker, GHND_JOB_FAILED, "worker_died");
     atomic_fetch_add(&jobs->restarts, 1);
     slot->retry_ms = ghnd_now_ms() + RETRY_MS;
+    return true;
+}
+
+/* Whether the job was cancelled, also while the worker was about to end by itself. */
+static bool find_cancelled(struct ghnd_jobs *jobs, struct slot *slot) {
+    struct ghn_err err = GHN_ERR_INIT;
+    struct ghnd_job_row row;
+    bool found = true;
+    if (ghnd_ledger_get(jobs->ledger, slot->worker.id, &found, &row, &err) != GHN_OK)
+        return ledger_failed(jobs, slot->worker.id, &err);
+    slot->cancelled = slot->cancelled || !found || row.state > GHND_JOB_RUNNING;
+    return true;
+}
+
+static bool enter_end(struct ghnd_jobs *jobs, struct slot *slot) {
+    const struct ghnd_worker *worker = &slot->worker;
+    if (!find_cancelled(jobs, slot))
+        return false;
+    if (slot->cancelled) {
+        log_job(jobs, GHND_INFO, "job cancelled", worker->id, NULL);
+        ghnd_job_folder_trim(jobs->dir, worker->id);
+        return true;
+    }
+    switch (worker->outcome) {
+    case GHND_DONE:
+        return finish(jobs, worker, GHND_JOB_SUCCEEDED, NULL);
+    case GHND_FAILED_TO:
+        return finish(jobs, worker, GHND_JOB_FAILED, worker->code);
+    case GHND_DIED:
+        return jobs->stopping || on_death(jobs, slot);
+    case GHND_STOPPED:
+        break;
+    }
+    return true;
+}
+
+/* Writes a worker's end into the ledger. Where that fails the slot stays as it is, and the end is
+ * written as soon as it can be: what is done is not done again. */
+static void conclude(struct ghnd_jobs *jobs, struct slot *slot) {
+    slot->ended = !enter_end(jobs, slot);
+    if (slot->ended)
+        return;
+    ghnd_jobs_publish(jobs, slot->worker.id);
+    set_live(jobs, slot, NULL, 0);
+    slot->taken = slot->retry_ms != 0;
 }
 
 static void on_end(struct ghnd_worker *worker) {
     struct ghnd_jobs *jobs = worker->context;
-    struct slot *slot = (struct slot *)worker;
-    if (slot->cancelled) {
-        log_job(jobs, GHND_INFO, "job cancelled", worker->id, NULL);
-        ghnd_job_folder_trim(jobs->dir, worker->id);
-    } else if (worker->outcome == GHND_DONE) {
-        finish(jobs, worker, GHND_JOB_SUCCEEDED, NULL);
-    } else if (worker->outcome == GHND_FAILED_TO) {
-        finish(jobs, worker, GHND_JOB_FAILED, worker->code);
-    } else if (worker->outcome == GHND_DIED && !jobs->stopping) {
-        on_death(jobs, slot);
-    }
-    ghnd_jobs_publish(jobs, worker->id);
-    set_live(jobs, slot, NULL, 0);
-    slot->taken = slot->retry_ms != 0;
+    conclude(jobs, (struct slot *)worker);
     if (!jobs->stopping)
         start_workers(jobs);
+}
+
+/* Makes what runs follow the ledger, and the ledger what has ended. */
+static void follow(struct ghnd_jobs *jobs) {
+    for (int i = 0; i < jobs->n_slots; i++)
+        if (jobs->slots[i].ended)
+            conclude(jobs, &jobs->slots[i]);
+    stop_cancelled(jobs);
+    start_workers(jobs);
+}
+
+static void on_wake(uv_async_t *handle) {
+    follow(handle->data);
 }
 
 /* --- Time --- */
@@ -415,7 +408,7 @@ static void clean(struct ghnd_jobs *jobs) {
         found = false;
         if (ghnd_ledger_remove_one(jobs->ledger, snapshot->config.max_jobs_kept,
                                    snapshot->config.job_retention, &found, id, &err) != GHN_OK)
-            log_ledger(jobs, "", &err);
+            (void)ledger_failed(jobs, "", &err);
         if (found && ghnd_job_id_is_sound(id))
             ghnd_job_folder_remove(jobs->dir, id);
     }
@@ -436,8 +429,12 @@ static void on_timer(uv_timer_t *handle) {
             retry = true;
         }
     }
+    if (jobs->again_ms && now >= jobs->again_ms) {
+        jobs->again_ms = 0;
+        retry = true;
+    }
     if (retry && !jobs->stopping)
-        start_workers(jobs);
+        follow(jobs);
     if (jobs->ledger && now - jobs->cleaned_ms >= CLEANING_MS) {
         jobs->cleaned_ms = now;
         clean(jobs);

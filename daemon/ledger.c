@@ -125,7 +125,7 @@ enum ghn_status ghnd_ledger_open(const char *path, struct ghnd_ledger **ret, str
                         NULL) != SQLITE_OK)
         status = failed(ledger, err);
     if (status == GHN_OK) {
-        sqlite3_busy_timeout(ledger->db, 5000);
+        sqlite3_busy_timeout(ledger->db, 2000); /* an operator's sqlite3, at most */
         status = check_version(ledger, err);
     }
     if (status == GHN_OK)

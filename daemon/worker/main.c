@@ -10,6 +10,7 @@
  * again.
  *
  * Threads: the main thread trains and prints; another one waits for the end of standard input. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -64,26 +65,50 @@ static int print_failure(const char *code, const struct ghn_err *err) {
     return EXIT_FAILURE;
 }
 
-/* The history that clients are shown: a line for each point, with the gaps growing as the job does.
- */
+/* The history that clients are shown: a line for each point, with the gaps growing as the job does,
+ * so that the file does not grow without bound: evaluations are all kept at first, then like other
+ * points. The first and the last step always are. */
+enum { ALL_EVALUATIONS = 512 << 10 /* bytes of file */ };
+
 struct history {
     FILE *file;
-    double next; /* second of the next point that is kept */
+    double next, next_evaluated; /* second of the next point that is kept */
 };
+
+static bool is_kept(struct history *history, const struct ghn_progress *progress) {
+    bool evaluated = progress->test_top1 == progress->test_top1;
+    if (progress->step == 0 || progress->step == progress->steps)
+        return true;
+    if (evaluated && ftell(history->file) < ALL_EVALUATIONS)
+        return true;
+    return progress->seconds >= (evaluated ? history->next_evaluated : history->next);
+}
+
+static void open_history(struct history *history, const char *path) {
+    char last = '\n';
+    history->file = fopen(path, "a+e");
+    if (!history->file)
+        return;
+    if (fseek(history->file, -1, SEEK_END) == 0 && fread(&last, 1, 1, history->file) == 1 &&
+        last != '\n') { /* a line that the disk had no room for */
+        (void)fseek(history->file, 0, SEEK_END);
+        (void)fputc('\n', history->file);
+    }
+    (void)fseek(history->file, 0, SEEK_END);
+}
 
 static void report(void *context, const struct ghn_progress *progress) {
     struct history *history = context;
     json_t *object = ghn_progress_to_json(progress);
     if (!object)
         return;
-    bool evaluated = progress->test_top1 == progress->test_top1;
-    if (history->file && (evaluated || progress->seconds >= history->next)) {
+    if (history->file && is_kept(history, progress)) {
         char *text = json_dumps(object, JSON_COMPACT);
         if (text)
             (void)fprintf(history->file, "%s\n", text);
         (void)fflush(history->file);
         free(text);
-        history->next = progress->seconds * 1.004 + 1;
+        history->next = history->next_evaluated = progress->seconds * 1.004 + 1;
     }
     (void)json_object_set_new(object, "event", json_string("progress"));
     print_line(object);
@@ -108,19 +133,36 @@ static void path_of(const struct job *job, const char *name, char *path, size_t 
     (void)snprintf(path, n, "%s/%s", job->dir, name);
 }
 
-/* Waits for a worker that is about to end. */
-static enum ghn_status take_lock(struct job *job, struct ghn_err *err) {
+static enum ghn_status open_lock(struct job *job, struct ghn_err *err) {
     char path[4096];
     path_of(job, "lock", path, sizeof(path));
     job->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (job->lock < 0)
-        return ghn_fail(err, GHN_IO, path, "cannot be opened: %s", strerror(errno));
-    for (int i = 0; i < LOCK_SECONDS * 10; i++) {
+    if (job->lock >= 0)
+        return GHN_OK;
+    job->code = errno == ENOENT ? "damaged_job" : NULL;
+    return ghn_fail(err, GHN_IO, path, "cannot be opened: %s", strerror(errno));
+}
+
+/* Waits for a worker that is about to end. */
+static bool take_lock(const struct job *job) {
+    for (int i = 0; i < LOCK_SECONDS * 10 && !atomic_load(&stop); i++) {
         if (flock(job->lock, LOCK_EX | LOCK_NB) == 0)
-            return GHN_OK;
+            return true;
         usleep(100000);
     }
-    return ghn_fail(err, GHN_IO, path, "another worker holds the job");
+    return false;
+}
+
+/* Removes what a worker left that was killed while it wrote. */
+static void remove_leftovers(const struct job *job) {
+    DIR *folder = opendir(job->dir);
+    if (!folder)
+        return;
+    for (struct dirent *entry; (entry = readdir(folder));)
+        if (strstr(entry->d_name, ".tmp.") ||
+            strcmp(entry->d_name, "initial-full.safetensors") == 0)
+            (void)unlinkat(dirfd(folder), entry->d_name, 0);
+    (void)closedir(folder);
 }
 
 static enum ghn_status read_request(struct job *job, struct ghn_err *err) {
@@ -182,8 +224,8 @@ static enum ghn_status prepare(struct job *job, struct ghn_err *err) {
     job->code = "damaged_job";
     enum ghn_status status = read_request(job, err);
     if (status == GHN_OK) {
-        job->code = "unknown_dataset";
         status = ghn_dataset_open(job->data, &job->dataset, err);
+        job->code = status == GHN_IO || status == GHN_UNSUPPORTED_FILE ? "unknown_dataset" : NULL;
     }
     if (status == GHN_OK) {
         job->code = NULL;
@@ -196,7 +238,7 @@ static enum ghn_status prepare(struct job *job, struct ghn_err *err) {
     if (status == GHN_NO_MEMORY || status == GHN_OK)
         job->code = NULL;
     path_of(job, "history.jsonl", path, sizeof(path));
-    job->history.file = fopen(path, "ae");
+    open_history(&job->history, path);
     return status;
 }
 
@@ -209,6 +251,26 @@ static void clean_up(struct job *job) {
     json_decref(job->request);
 }
 
+/* Puts `place` where a path in folder stands, and the rest of the path before the message: clients
+ * are not told where the daemon keeps what. */
+static bool hide_path(struct ghn_err *err, const char *folder, const char *place) {
+    size_t n = strlen(folder);
+    if (folder[0] != '/' || strncmp(err->where, folder, n) != 0 ||
+        (err->where[n] != '\0' && err->where[n] != '/'))
+        return false;
+    struct ghn_err shown = GHN_ERR_INIT;
+    const char *rest = err->where[n] ? err->where + n + 1 : "";
+    ghn_record(&shown, err->status, place, "%s%s%s", rest, *rest ? ": " : "", err->message);
+    *err = shown;
+    return true;
+}
+
+static int fail(const struct job *job, struct ghn_err *err) {
+    if (!hide_path(err, job->dir, "state-dir"))
+        (void)hide_path(err, job->data, "dataset");
+    return print_failure(job->code, err);
+}
+
 static int run(struct job *job) {
     struct ghn_err err = GHN_ERR_INIT;
     const struct ghn_finetune_options options = {.dir = job->dir,
@@ -216,11 +278,14 @@ static int run(struct job *job) {
                                                  .stop = &stop,
                                                  .report = report,
                                                  .context = &job->history};
-    enum ghn_status status = take_lock(job, &err);
-    if (status != GHN_OK) {
-        (void)fprintf(stderr, "ghn-worker: %s: %s\n", err.where, err.message);
+    enum ghn_status status = open_lock(job, &err);
+    if (status != GHN_OK)
+        return fail(job, &err);
+    if (!take_lock(job)) {
+        (void)fprintf(stderr, "ghn-worker: another worker holds %s\n", job->dir);
         return EXIT_FAILURE;
     }
+    remove_leftovers(job);
     status = prepare(job, &err);
     if (status == GHN_OK)
         status = ghn_finetune(job->arch, job->dataset, &job->recipe, &options, job->params, &err);
@@ -231,7 +296,7 @@ static int run(struct job *job) {
     }
     err.status = status;
     if (status != GHN_OK)
-        return print_failure(job->code, &err);
+        return fail(job, &err);
     print_line(json_pack("{s:s}", "event", "done"));
     return EXIT_SUCCESS;
 }
@@ -263,6 +328,7 @@ int main(int argc, char **argv) {
     const struct sigaction action = {.sa_handler = on_terminate};
     (void)sigaction(SIGTERM, &action, NULL);
     (void)signal(SIGINT, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of writing like a full disk */
     errno = 0;
     (void)nice(10); /* predictions come first; where it is not allowed, training goes on without */
     volunteer();

@@ -1,0 +1,90 @@
+#include "jobs_open.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "job_files.h"
+
+enum { LOCK_TRIES = 20, LOCK_WAIT_MS = 50 };
+
+static enum ghn_status failed(const char *what, struct ghn_err *err) {
+    return ghn_fail(err, GHN_IO, "state-dir", "%s: %s", what, strerror(errno));
+}
+
+enum ghn_status ghnd_jobs_take_folder(const char *state_dir, const char *jobs_dir, int *ret_fd,
+                                      struct ghn_err *err) {
+    char path[GHND_PATH + 8];
+    (void)mkdir(state_dir, 0750);
+    if (mkdir(jobs_dir, 0700) != 0 && errno != EEXIST)
+        return failed("the folder of jobs cannot be made", err);
+    enum ghn_status status = ghnd_job_folder_sync(state_dir, err);
+    if (status != GHN_OK)
+        return status;
+    (void)snprintf(path, sizeof(path), "%s/lock", jobs_dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return failed("the folder of jobs cannot be written", err);
+    for (int i = 0; i < LOCK_TRIES; i++) {
+        if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
+            *ret_fd = fd;
+            return GHN_OK;
+        }
+        (void)usleep(LOCK_WAIT_MS * 1000);
+    }
+    close(fd);
+    return ghn_fail(err, GHN_IO, "state-dir", "another ghnd works on the jobs in this folder");
+}
+
+/* Makes a job's folder what the ledger says of it. One without an entry is of a request that was
+ * never acknowledged, and goes; but where the ledger has just been made, in place of one that was
+ * lost, such folders may be all that is left of jobs. */
+static void tidy_folder(const char *jobs_dir, struct ghnd_ledger *ledger, const char *id,
+                        bool new_ledger) {
+    struct ghnd_job_row row;
+    struct ghn_err err = GHN_ERR_INIT;
+    bool found = true;
+    if (ghnd_ledger_get(ledger, id, &found, &row, &err) != GHN_OK)
+        return;
+    if (!found && new_ledger)
+        ghnd_job_folder_set_aside(jobs_dir, id);
+    else if (!found)
+        ghnd_job_folder_remove(jobs_dir, id);
+    else if (row.state > GHND_JOB_RUNNING)
+        ghnd_job_folder_trim(jobs_dir, id);
+}
+
+void ghnd_jobs_tidy(const char *jobs_dir, struct ghnd_ledger *ledger) {
+    struct ghn_err err = GHN_ERR_INIT;
+    struct dirent **entries = NULL;
+    bool new_ledger = false;
+    if (ghnd_ledger_is_new(ledger, &new_ledger, &err) != GHN_OK)
+        return;
+    int n = scandir(jobs_dir, &entries, NULL, NULL);
+    for (int i = 0; i < n; i++) {
+        if (ghnd_job_id_is_sound(entries[i]->d_name))
+            tidy_folder(jobs_dir, ledger, entries[i]->d_name, new_ledger);
+        free(entries[i]);
+    }
+    free(entries);
+}
+
+void ghnd_jobs_find_program(const char *given, char *program, size_t n) {
+    char self[GHND_PATH - 128];
+    ssize_t k = readlink("/proc/self/exe", self, sizeof(self) - 1);
+    self[k > 0 ? k : 0] = '\0';
+    char *slash = strrchr(self, '/');
+    if (slash)
+        *slash = '\0';
+    (void)snprintf(program, n, "%s/ghn-worker", self);
+    if (given)
+        (void)snprintf(program, n, "%s", given);
+    else if (access(program, X_OK) != 0)
+        (void)snprintf(program, n, "%s/../libexec/ghnd/ghn-worker", self);
+}
