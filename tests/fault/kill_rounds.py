@@ -1,13 +1,16 @@
 """Daemon and workers are killed at random moments, while clients submit, look and cancel.
 
 What must hold: no job that was acknowledged is lost, no key makes two jobs, a cancelled job stays
-cancelled, no two workers are on one job, and what succeeds has the parameters of a run that nobody
-disturbed.
+cancelled, no two workers are on one job, none is begun again once it has ended, what succeeds has the
+parameters and the last evaluation of a run that nobody disturbed, and folders hold nothing that no
+undisturbed job leaves.
 
 usage: kill_rounds.py [unittest arguments]     KILL_ROUNDS: how many (5), KILL_SEED: of the moments
 """
 import collections
+import contextlib
 import http.client
+import json
 import os
 import random
 import shutil
@@ -24,8 +27,12 @@ from harness import Daemon, wait_for
 
 ROUNDS = int(os.environ.get("KILL_ROUNDS", "5"))
 SEED = int(os.environ.get("KILL_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
-OPTIONS = ("--save-interval", "0.1", "--max-queued-jobs", "100000", "--max-jobs-kept", "100000", "--workers", "2")
+OPTIONS = ("--save-interval", "0.1", "--max-queued-jobs", "100000", "--max-jobs-kept", "100000", "--workers", "2",
+           "--log-format", "json")
 KINDS = 3
+# Jobs that may be under way before clients wait with the next one: all of them are to see rounds.
+BACKLOG = 12
+LEFT = {"request.json", "parameters.safetensors", "history.jsonl", "lock"}
 # A second worker may be waiting for the folder while the first one ends.
 OVERLAP_SECONDS = 2
 
@@ -79,6 +86,10 @@ class Clients:
 
     def submit(self, daemon):
         """Sends one job until it is acknowledged, under one key, as a client should."""
+        open_jobs = sum(len(daemon.get(f"/jobs?state={state}").json()["jobs"]) for state in ("queued", "running"))
+        if open_jobs >= BACKLOG:
+            self.ending.wait(0.2)
+            return
         with self.lock:
             self.submissions += 1
             key, kind = f"key-{self.submissions}", self.random.randrange(KINDS)
@@ -140,6 +151,11 @@ def job_of(pid):
         return None
 
 
+def final(job):
+    """What the last evaluation of a job found."""
+    return [job["history"][-1][key] for key in ("step", "test_loss", "test_top1", "test_top5")]
+
+
 class KillRounds(unittest.TestCase):
     def setUp(self):
         self.folder = tempfile.mkdtemp(prefix="ghnd-kill-")
@@ -147,11 +163,11 @@ class KillRounds(unittest.TestCase):
         self.clients = Clients(SEED)
 
     def references(self):
-        """The parameters that each kind of job comes to when nobody disturbs it."""
+        """The parameters and the evaluation that each kind of job comes to when nobody disturbs it."""
         with Daemon() as daemon:
             done = [jobs.done(daemon, body_of(kind)) for kind in range(KINDS)]
             self.assertEqual(["succeeded"] * KINDS, [job["state"] for job in done])
-            return [daemon.get(f"/jobs/{job['id']}/parameters").body for job in done]
+            return [(daemon.get(f"/jobs/{job['id']}/parameters").body, final(job)) for job in done]
 
     def strike(self, chance, daemon):
         """Kills the daemon or one of its workers; returns a running daemon."""
@@ -165,13 +181,37 @@ class KillRounds(unittest.TestCase):
         self.clients.daemon = None
         daemon.process.kill()
         daemon.process.wait()
-        daemon.log.close()
-        wait_for(lambda: not jobs.workers_on(self.folder), 5, "the end of orphaned workers")
+        self.keep_log(daemon)
+        if chance.random() < 0.5:  # or the next one starts beside them
+            wait_for(lambda: not jobs.workers_on(self.folder), 5, "the end of orphaned workers")
         started = time.monotonic()
         daemon = Daemon(*OPTIONS, folder=self.folder)
         self.slowest_start = max(self.slowest_start, time.monotonic() - started)
         self.clients.daemon = daemon
         return daemon
+
+    def keep_log(self, daemon):
+        """Notes what a daemon that has ended said of jobs."""
+        daemon.log.close()
+        for line in daemon.log_text().splitlines():
+            with contextlib.suppress(ValueError):  # the last one may be cut
+                line = json.loads(line)
+                if "job" in line:
+                    self.said[line["job"]].append(line["msg"])
+
+    def check_log(self):
+        """No job is begun again once it has ended, and none ends twice."""
+        ends = ("job succeeded", "job failed", "job cancelled")
+        for job_id, lines in self.said.items():
+            ended = [line in ends for line in lines]
+            self.assertLessEqual(sum(ended), 1, (job_id, lines))
+            if any(ended):
+                self.assertNotIn("job started", lines[ended.index(True):], job_id)
+        return collections.Counter(line for lines in self.said.values() for line in lines)
+
+    def check_folder(self, job_id, allowed):
+        names = set(os.listdir(os.path.join(self.folder, "jobs", job_id)))
+        self.assertEqual(set(), names - allowed, job_id)
 
     def check(self, daemon, references):
         clients = self.clients
@@ -194,7 +234,8 @@ class KillRounds(unittest.TestCase):
             self.assertNotEqual("failed", job["state"], job["error"])
             if job["state"] == "succeeded":
                 found = daemon.get(f"/jobs/{job_id}/parameters").body
-                self.assertTrue(found == references[kind], f"the parameters of {job_id} differ")
+                self.assertTrue(found == references[kind][0], f"the parameters of {job_id} differ")
+                self.assertEqual(references[kind][1], final(job), job_id)
         return states
 
     def test_rounds(self):
@@ -202,13 +243,17 @@ class KillRounds(unittest.TestCase):
         chance = random.Random(SEED)
         references = self.references()
         self.slowest_start = 0
+        self.said = collections.defaultdict(list)  # job -> what daemons' logs say of it
+        struck = collections.Counter()
         daemon = Daemon(*OPTIONS, folder=self.folder)
         self.clients.daemon = daemon
         self.clients.start()
         try:
             for _ in range(ROUNDS):
                 time.sleep(chance.uniform(0, 2))
+                before = daemon
                 daemon = self.strike(chance, daemon)
+                struck["workers" if daemon is before else "daemons"] += 1
             time.sleep(1)
         finally:
             self.clients.end()
@@ -216,7 +261,13 @@ class KillRounds(unittest.TestCase):
             states = self.check(daemon, references)
         finally:
             daemon.stop()
-        print(f"{dict(states)}, slowest start {self.slowest_start:.2f} s", file=sys.stderr)
+        self.keep_log(daemon)
+        for _, job_id in self.clients.acknowledged.values():
+            self.check_folder(job_id, LEFT)
+        said = self.check_log()
+        print(f"killed: {dict(struck)}; {self.clients.submissions} jobs asked for, "
+              f"{len(self.clients.acknowledged)} acknowledged; {dict(states)}; workers started: "
+              f"{said['job started']}; slowest start {self.slowest_start:.2f} s", file=sys.stderr)
         self.assertGreater(states["succeeded"], 0)
 
 
