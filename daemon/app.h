@@ -8,6 +8,7 @@
 
 #include "base/pool.h"
 #include "conns.h"
+#include "datasets.h"
 #include "log.h"
 #include "metrics.h"
 #include "queue.h"
@@ -32,6 +33,7 @@ struct ghnd_app {
     struct ghnd_log log;
     struct ghnd_metrics metrics;
     struct ghnd_conns conns;
+    struct ghnd_datasets datasets;
     struct ghnd_queue *queue;
     struct ghn_pool *pool;
     struct ghnd_jobs *jobs;

@@ -301,6 +301,7 @@ static enum ghn_status serve(struct daemon *daemon, struct ghnd_config *config,
     struct ghnd_app *app = &daemon->app;
     pthread_mutex_init(&app->lock, NULL);
     ghnd_conns_init(&app->conns);
+    ghnd_datasets_init(&app->datasets);
     if (getrandom(&app->id_seed, sizeof(app->id_seed), 0) != (ssize_t)sizeof(app->id_seed))
         app->id_seed = (uint64_t)ghnd_now_us();
     enum ghn_status status = ghnd_snapshot_new(config, &app->snapshot, err);
@@ -318,6 +319,7 @@ static enum ghn_status serve(struct daemon *daemon, struct ghnd_config *config,
     ghnd_jobs_free(app->jobs);
     ghn_pool_free(app->pool);
     ghnd_snapshot_unref(app->snapshot);
+    ghnd_datasets_done(&app->datasets);
     ghnd_conns_done(&app->conns);
     pthread_mutex_destroy(&app->lock);
     return status;

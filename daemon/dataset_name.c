@@ -19,24 +19,3 @@ void ghnd_dataset_path(const char *data_dir, const char *name, char *path, size_
     if (strcmp(name, "shapes") == 0 && stat(path, &st) != 0)
         (void)snprintf(path, n, "%s", name);
 }
-
-/* Puts the field in the place of a path below path: clients are not told where the data are. */
-static void name_field(const char *path, struct ghn_err *err) {
-    size_t n = strlen(path);
-    struct ghn_err shown = GHN_ERR_INIT;
-    if (strncmp(err->where, path, n) != 0 || (err->where[n] != '\0' && err->where[n] != '/'))
-        return;
-    const char *file = err->where[n] ? err->where + n + 1 : "";
-    ghn_record(&shown, err->status, "dataset", "%s%s%s", file, *file ? ": " : "", err->message);
-    *err = shown;
-}
-
-enum ghn_status ghnd_dataset_describe(const char *data_dir, const char *name,
-                                      struct ghn_dataset **ret, struct ghn_err *err) {
-    char path[4352];
-    ghnd_dataset_path(data_dir, name, path, sizeof(path));
-    enum ghn_status status = ghn_dataset_describe(path, ret, err);
-    if (status != GHN_OK)
-        name_field(path, err);
-    return status;
-}

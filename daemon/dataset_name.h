@@ -6,18 +6,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "data/dataset.h"
-
 /* Whether a name is 1 to 64 letters, digits, '_', '.' or '-' and does not begin with a dot: nothing
  * that leads out of the folder. */
 bool ghnd_dataset_name_is_sound(const char *name);
 
 /* The path of a data set as lib/data wants it, into path (n bytes). */
 void ghnd_dataset_path(const char *data_dir, const char *name, char *path, size_t n);
-
-/* ghn_dataset_describe of the data set of that name, which must be sound; errors name "dataset" and
- * the file in it. */
-enum ghn_status ghnd_dataset_describe(const char *data_dir, const char *name,
-                                      struct ghn_dataset **ret, struct ghn_err *err) GHN_MUST_CHECK;
 
 #endif

@@ -21,13 +21,12 @@ static json_t *dataset_json(const char *name, const struct ghn_dataset *dataset)
 }
 
 /* Adds the data set of that name; what is none is left out. */
-static void add(json_t *list, const char *data_dir, const char *name) {
+static void add(struct ghnd_request *request, json_t *list, const char *name) {
     struct ghn_err err = GHN_ERR_INIT;
-    struct ghn_dataset *dataset = NULL;
-    if (ghnd_dataset_describe(data_dir, name, &dataset, &err) != GHN_OK)
-        return;
-    (void)json_array_append_new(list, dataset_json(name, dataset));
-    ghn_dataset_free(dataset);
+    struct ghn_dataset dataset;
+    if (ghnd_datasets_describe(&request->app->datasets, request->snapshot->config.data_dir, name,
+                               &dataset, &err) == GHN_OK)
+        (void)json_array_append_new(list, dataset_json(name, &dataset));
 }
 
 static int keep(const struct dirent *entry) {
@@ -35,17 +34,16 @@ static int keep(const struct dirent *entry) {
 }
 
 void ghnd_h_datasets(struct ghnd_request *request) {
-    const char *data_dir = request->snapshot->config.data_dir;
     struct dirent **entries = NULL;
     json_t *list = json_array();
-    int n = scandir(data_dir, &entries, keep, alphasort);
+    int n = scandir(request->snapshot->config.data_dir, &entries, keep, alphasort);
     for (int i = 0; i < n; i++) {
         if (list)
-            add(list, data_dir, entries[i]->d_name);
+            add(request, list, entries[i]->d_name);
         free(entries[i]);
     }
     free(entries);
     if (list)
-        add(list, data_dir, "shapes");
+        add(request, list, "shapes");
     ghnd_reply_json(request, json_pack("{s:o}", "datasets", list));
 }

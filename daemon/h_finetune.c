@@ -258,20 +258,19 @@ static bool count_steps(struct ghnd_request *request, struct work *work,
 static bool check_dataset(struct ghnd_request *request, struct work *work) {
     const char *name = work->row.dataset;
     struct ghn_err err = GHN_ERR_INIT;
-    struct ghn_dataset *dataset = NULL;
+    struct ghn_dataset dataset;
     enum ghn_status status = GHN_IO;
     if (ghnd_dataset_name_is_sound(name))
-        status = ghnd_dataset_describe(request->snapshot->config.data_dir, name, &dataset, &err);
+        status = ghnd_datasets_describe(&request->app->datasets, request->snapshot->config.data_dir,
+                                        name, &dataset, &err);
     if (status == GHN_IO || status == GHN_UNSUPPORTED_FILE) {
         ghnd_problem_set(&request->problem, GHND_E_UNKNOWN_DATASET, "dataset",
                          "there is no data set \"%.64s\"; GET /datasets lists them", name);
         return false;
     }
     if (status == GHN_OK)
-        status = ghn_finetune_fits(work->arch, dataset, &err);
-    bool ok = succeeded(request, status, &err) && count_steps(request, work, dataset);
-    ghn_dataset_free(dataset);
-    return ok;
+        status = ghn_finetune_fits(work->arch, &dataset, &err);
+    return succeeded(request, status, &err) && count_steps(request, work, &dataset);
 }
 
 /* --- Where it starts --- */
