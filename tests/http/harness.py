@@ -197,7 +197,8 @@ def refused(port):
     try:
         socket.create_connection(("127.0.0.1", port), 5).close()
         return False
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):
+        # Reset: the listening socket was closed with the connection in its queue.
         return True
 
 
