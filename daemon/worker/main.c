@@ -12,21 +12,22 @@
  * Threads: the main thread trains and prints; another one waits for the end of standard input.
  *
  * Priority: nice 10, all processors, and threads that sleep at barriers (OMP_WAIT_POLICY=PASSIVE,
- * which the daemon sets). Measured with tests/bench/bench_polite, three rounds each, on two
- * processors that other work took too (a load of 23), so compare lines rather than milliseconds;
- * p99 of ResNet-18 predictions while a job trained, the median of its ratio to that without (and
- * its range), milliseconds from a cancellation to the worker's end, and the job's steps a second
- * alone and beside predictions:
+ * which the daemon sets). Measured with tests/bench/bench_polite, five rounds each, on two
+ * processors that had other work too (a load of 5 to 7), from which the benchmark was shielded only
+ * in part: idle p99 was 8 to 12 ms at a median of 4 ms, so that a quiet machine may show larger
+ * ratios. p99 of ResNet-18 predictions while a job trained, in ms; the median of its ratio to that
+ * without, and its range; ms from a cancellation to the worker's end, at most; the job's steps a
+ * second alone and beside predictions:
  *
- *     nice 10           0.9 (0.8 to 1.4)     250 (at most  295)   2.7   2.2
- *     SCHED_BATCH       1.1 (1.0 to 1.2)     295 (at most  360)   2.0   1.5
- *     SCHED_IDLE        1.1 (0.7 to 1.4)     790 (at most 1055)   2.0   1.8
- *     nice 0            1.3 (0.6 to 1.7)     204 (at most  214)   3.3   4.6
- *     nice 0, 1 thread  1.1 (0.9 to 1.5)     164 (at most  202)   3.3   3.7
+ *     nice 10           11.1   1.2 (0.9 to 1.5)   183   5.0   4.7
+ *     SCHED_IDLE         9.6   0.9 (0.3 to 1.0)   455   2.7   2.6
+ *     nice 0            24.8   1.7 (0.9 to 2.7)   258   5.3   5.0
+ *     nice 0            17.1   2.0 (1.4 to 2.4)   217   4.7   4.1
+ *     nice 0, 1 thread  14.3   1.2 (0.7 to 1.6)   335   3.3   4.0
  *
- * SCHED_IDLE gives predictions nothing that nice does not, starves training on a busy machine and
- * leaves too little time to save when a job is cancelled. Where nice is refused, as under the
- * systemd unit, predictions are still well within three times their time without. */
+ * SCHED_IDLE is a little kinder to predictions, but halves the speed of training where anything
+ * else runs, and at a load of 23 a cancelled worker did not end before it was killed. Where nice is
+ * refused, as under the systemd unit, the margin to a ratio of three is small. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
