@@ -151,8 +151,10 @@ KERNEL_INLINE vec choose(ivec mask, vec a, vec b) {
     return (vec)((mask & (ivec)a) | (~mask & (ivec)b));
 }
 
-/* exp(x) to about an ulp, for x clamped to [-87, 88] (Cephes' polynomial). */
+/* exp(x) to about an ulp, for x clamped to [-87, 88] (Cephes' polynomial). NaN stays NaN, or a
+ * damaged hypernetwork would go unnoticed. */
 KERNEL_INLINE vec vec_exp(vec x) {
+    const vec given = x;
     x = choose(x < 88.0f, x, (vec){0} + 88.0f);
     x = choose(x > -87.0f, x, (vec){0} - 87.0f);
     /* Adding 1.5 * 2^23 rounds to an integer, which is then in the low bits. */
@@ -166,14 +168,14 @@ KERNEL_INLINE vec vec_exp(vec x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * (r * r) + r + 1.0f;
-    return (vec)((ivec)p + ((ivec)shifted << 23));
+    return choose(given == given, (vec)((ivec)p + ((ivec)shifted << 23)), given);
 }
 
 KERNEL void relu(float *x, const float *scale, int rows, int n) {
     for (int r = 0; r < rows; r++, x += n) {
         for (int j = 0; j < n; j += KERNEL_LANES) {
             vec value = load(x + j);
-            value = (vec)((ivec)value & (ivec)(value > 0.0f));
+            value = (vec)((ivec)value & ~(ivec)(value <= 0.0f)); /* NaN passes */
             store_vec(x + j, scale ? value * load(scale + j) : value);
         }
     }

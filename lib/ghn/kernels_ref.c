@@ -40,7 +40,7 @@ static void relu(float *x, const float *scale, int rows, int n) {
     for (int r = 0; r < rows; r++)
         for (int j = 0; j < n; j++) {
             float *at = &x[(size_t)r * (size_t)n + (size_t)j];
-            *at = (*at > 0.0f ? *at : 0.0f) * (scale ? scale[j] : 1.0f);
+            *at = (*at <= 0.0f ? 0.0f : *at) * (scale ? scale[j] : 1.0f);
         }
 }
 

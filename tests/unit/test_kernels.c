@@ -168,6 +168,24 @@ static void squashing_agrees(void **state) {
         }
 }
 
+/* In every lane, and in no other. */
+static void nan_stays_nan(void **state) {
+    (void)state;
+    for (int v = 0; v < n_variants; v++)
+        for (int lane = 0; lane < 16; lane++) {
+            float norm[16] = {0}, bias[16] = {0}, rectified[16] = {0};
+            norm[lane] = bias[lane] = rectified[lane] = NAN;
+            variants[v]->relu(rectified, NULL, 1, 16);
+            variants[v]->squash_norm(norm, 16);
+            variants[v]->squash_bias(bias, 16);
+            for (int i = 0; i < 16; i++) {
+                assert_int_equal(isnan(norm[i]) != 0, i == lane);
+                assert_int_equal(isnan(bias[i]) != 0, i == lane);
+                assert_int_equal(isnan(rectified[i]) != 0, i == lane);
+            }
+        }
+}
+
 int main(void) {
     n_variants = ghn__kernels_all(variants);
     for (int v = 0; v < n_variants; v++)
@@ -176,7 +194,7 @@ int main(void) {
         cmocka_unit_test(there_is_a_variant), cmocka_unit_test(dense_agrees),
         cmocka_unit_test(panel_agrees),       cmocka_unit_test(store_agrees),
         cmocka_unit_test(relu_agrees),        cmocka_unit_test(gru_agrees),
-        cmocka_unit_test(squashing_agrees),
+        cmocka_unit_test(squashing_agrees),   cmocka_unit_test(nan_stays_nan),
     };
     return cmocka_run_group_tests_name("kernels", tests, NULL, NULL);
 }
