@@ -1,32 +1,17 @@
 /* Evaluating a hypernetwork on the networks of splits of DeepNets-1M. */
 #include "eval_nets.h"
 
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "progress.h"
+#include "stop.h"
 
 /* What --split all stands for: the splits that numbers were published of. */
 static const enum ghn_deepnets_split all_splits[] = {GHN_DEEPNETS_TEST,   GHN_DEEPNETS_WIDE,
                                                      GHN_DEEPNETS_DEEP,   GHN_DEEPNETS_DENSE,
                                                      GHN_DEEPNETS_BNFREE, GHN_DEEPNETS_PREDEFINED};
 enum { N_ALL = sizeof all_splits / sizeof all_splits[0] };
-
-/* Set by a signal, or by a result that cannot be kept. */
-static atomic_bool stop;
-
-static void on_signal(int signal) {
-    (void)signal;
-    atomic_store(&stop, true);
-}
-
-/* A second Ctrl-C, should the first take too long, does what it always does. */
-static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-}
 
 struct evaluation {
     const struct cli_eval_nets *wanted;
@@ -174,7 +159,7 @@ static void add_to_sum(struct evaluation *e, const struct ghn_net_scores *scores
 static void on_network(void *context, const struct ghn_net_scores *scores) {
     struct evaluation *e = context;
     if (cli_results_add(&e->results, e->current->split, scores, &e->kept) != GHN_OK)
-        atomic_store(&stop, true);
+        atomic_store(&cli_stop, true);
     e->done++;
     add_to_sum(e, scores);
     show(e);
@@ -196,7 +181,7 @@ static enum ghn_status evaluate_split(struct evaluation *e, const struct cli_eva
         .sgd_steps = wanted->sgd_steps,
         .seed = (uint64_t)wanted->seed,
         .threads = (int)wanted->threads,
-        .stop = &stop,
+        .stop = &cli_stop,
         .report = on_network,
         .context = e,
     };
@@ -231,7 +216,7 @@ static int evaluate(struct evaluation *e) {
                         "--results takes a file that ghn eval made, or that is not there yet");
     if (status != GHN_OK)
         return cli_fail(&err, NULL);
-    catch_signals();
+    cli_stop_catch();
     cli_progress_init(&e->progress);
     e->started = cli_seconds();
     for (int i = 0; i < e->n_splits && status == GHN_OK; i++)

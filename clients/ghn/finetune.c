@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <math.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
@@ -20,6 +19,7 @@
 #include "progress.h"
 #include "recipe_options.h"
 #include "start.h"
+#include "stop.h"
 
 const char cli_finetune_help[] =
     "usage: ghn finetune NETWORK.json --data FOLDER -o FILE\n"
@@ -88,21 +88,6 @@ struct wanted {
     bool no_wait;
     json_t *fields; /* of the recipe that were given */
 };
-
-/* Set by a signal, read by the training. */
-static atomic_bool stop;
-
-static void on_signal(int signal) {
-    (void)signal;
-    atomic_store(&stop, true);
-}
-
-/* A second Ctrl-C, should the first take too long, does what it always does. */
-static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-}
 
 /* --- The command line --- */
 
@@ -288,12 +273,12 @@ static int train(const struct wanted *wanted, struct cli_start *start, const cha
     if (status != GHN_OK)
         return cli_fail(&err, NULL);
     cli_progress_init(&progress);
-    catch_signals();
+    cli_stop_catch();
     const struct ghn_finetune_options options = {
         .dir = dir,
         .report_seconds = progress.terminal ? 0.5 : 0,
         .loader_threads = (int)wanted->loader_threads,
-        .stop = &stop,
+        .stop = &cli_stop,
         .report = cli_progress_show,
         .context = &progress,
     };

@@ -13,6 +13,7 @@
 #include "cli.h"
 #include "folder.h"
 #include "progress.h"
+#include "stop.h"
 #include "train_progress.h"
 
 const char cli_train_help[] =
@@ -63,22 +64,6 @@ struct wanted {
     bool json;
     struct ghn_meta_recipe recipe;
 };
-
-/* Set by a signal, read by the training. */
-static atomic_bool stop;
-
-static void on_signal(int signal) {
-    (void)signal;
-    atomic_store(&stop, true);
-}
-
-/* A second Ctrl-C, should the first take too long, does what it always does. */
-static void catch_signals(void) {
-    struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND | SA_RESTART};
-    (void)sigaction(SIGINT, &action, NULL);
-    (void)sigaction(SIGTERM, &action, NULL);
-    (void)sigaction(SIGALRM, &action, NULL);
-}
 
 /* --- The command line --- */
 
@@ -246,14 +231,15 @@ static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
     }
     json_t *origin = provenance();
     cli_train_progress_init(&context.progress);
-    catch_signals();
+    cli_stop_catch();
+    cli_stop_on(SIGALRM);
     if (wanted->stop_minutes > 0)
         (void)alarm((unsigned)wanted->stop_minutes * 60);
     const struct ghn_meta_options options = {.dir = wanted->dir,
                                              .provenance = origin,
                                              .save_seconds = 60.0 * (double)wanted->save_minutes,
                                              .threads = (int)wanted->threads,
-                                             .stop = &stop,
+                                             .stop = &cli_stop,
                                              .report = report,
                                              .context = &context};
     status = ghn_meta_train(&config, start, dataset, &wanted->recipe, &options, &model, &err);
