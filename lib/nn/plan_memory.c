@@ -14,32 +14,24 @@ static void need(struct ghn_run *run, int block, int time) {
     b->death = time > b->death ? time : b->death;
 }
 
-static int data_of(const struct ghn_run *run, int value) {
-    return run->storages[run->values[value].storage].data;
-}
-
-static int gradient_of(const struct ghn_run *run, int value) {
-    return run->storages[run->values[value].storage].gradient;
-}
-
 static void need_step(struct ghn_run *run, int s) {
     const struct ghn__step *step = &run->steps[s];
     int forward = s, backward = 2 * run->n_steps - 1 - s;
     for (int i = 0; i < step->site.n_inputs; i++)
-        need(run, data_of(run, step->inputs[i]), forward);
-    need(run, data_of(run, step->output), forward);
+        need(run, ghn__data_of(run, step->inputs[i]), forward);
+    need(run, ghn__data_of(run, step->output), forward);
     need(run, step->saved, forward);
     need(run, step->scratch[0], forward);
     if (!step->backward)
         return;
     for (int i = 0; i < step->site.n_inputs; i++) {
         if (step->site.keeps_input && !(i == 1 && step->site.residual))
-            need(run, data_of(run, step->inputs[i]), backward);
-        need(run, gradient_of(run, step->inputs[i]), backward);
+            need(run, ghn__data_of(run, step->inputs[i]), backward);
+        need(run, ghn__gradient_of(run, step->inputs[i]), backward);
     }
     if (step->site.keeps_output)
-        need(run, data_of(run, step->output), backward);
-    need(run, gradient_of(run, step->output), backward);
+        need(run, ghn__data_of(run, step->output), backward);
+    need(run, ghn__gradient_of(run, step->output), backward);
     need(run, step->saved, backward);
     need(run, step->scratch[1], backward);
     need(run, step->spare, backward);
@@ -95,13 +87,13 @@ static enum ghn_status place_all(struct ghn_run *run, struct ghn_err *err) {
 }
 
 enum ghn_status ghn__plan_memory(struct ghn_run *run, struct ghn_err *err) {
-    need(run, data_of(run, run->input), 0);
-    need(run, data_of(run, run->output), run->n_steps - 1);
+    need(run, ghn__data_of(run, run->input), 0);
+    need(run, ghn__data_of(run, run->output), run->n_steps - 1);
     for (int s = 0; s < run->n_steps; s++)
         need_step(run, s);
     /* The loss stands between the passes: the output is read and its gradient written there. */
-    need(run, data_of(run, run->output), run->n_steps);
-    need(run, gradient_of(run, run->output), run->n_steps - 1);
+    need(run, ghn__data_of(run, run->output), run->n_steps);
+    need(run, ghn__gradient_of(run, run->output), run->n_steps - 1);
     enum ghn_status status = place_all(run, err);
     if (status)
         return status;

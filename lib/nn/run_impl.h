@@ -81,6 +81,15 @@ struct ghn_workspace {
 /* Takes the workspace for a forward pass: memory enough, every pointer into it (workspace.c). */
 enum ghn_status ghn__run_bind(struct ghn_run *run, struct ghn_err *err) GHN_MUST_CHECK;
 
+/* The blocks of a value's elements and of its gradient (-1: none is wanted). */
+static inline int ghn__data_of(const struct ghn_run *run, int value) {
+    return run->storages[run->values[value].storage].data;
+}
+
+static inline int ghn__gradient_of(const struct ghn_run *run, int value) {
+    return run->storages[run->values[value].storage].gradient;
+}
+
 /* Where a block lies; NULL for -1. */
 void *ghn__run_at(const struct ghn_run *run, int block);
 

@@ -25,14 +25,6 @@ static enum ghn_status reserve(struct ghn_workspace *workspace, size_t bytes, st
     return GHN_OK;
 }
 
-static int data_of(const struct ghn_run *run, int value) {
-    return run->storages[run->values[value].storage].data;
-}
-
-static int gradient_of(const struct ghn_run *run, int value) {
-    return run->storages[run->values[value].storage].gradient;
-}
-
 void *ghn__run_at(const struct ghn_run *run, int block) {
     return block < 0 ? NULL : (char *)run->memory + run->blocks[block].offset;
 }
@@ -41,14 +33,14 @@ void *ghn__run_at(const struct ghn_run *run, int block) {
 static void bind_step(struct ghn_run *run, struct ghn__step *step) {
     struct ghn__site *site = &step->site;
     for (int i = 0; i < site->n_inputs; i++) {
-        int gradient = step->backward ? gradient_of(run, step->inputs[i]) : -1;
-        site->in[i].data = ghn__run_at(run, data_of(run, step->inputs[i]));
-        bool shared = gradient >= 0 && gradient == gradient_of(run, step->output);
+        int gradient = step->backward ? ghn__gradient_of(run, step->inputs[i]) : -1;
+        site->in[i].data = ghn__run_at(run, ghn__data_of(run, step->inputs[i]));
+        bool shared = gradient >= 0 && gradient == ghn__gradient_of(run, step->output);
         site->din[i].data = shared ? NULL : ghn__run_at(run, gradient);
     }
-    site->out.data = ghn__run_at(run, data_of(run, step->output));
+    site->out.data = ghn__run_at(run, ghn__data_of(run, step->output));
     site->dout = site->out;
-    site->dout.data = ghn__run_at(run, gradient_of(run, step->output));
+    site->dout.data = ghn__run_at(run, ghn__gradient_of(run, step->output));
     site->saved = ghn__run_at(run, step->saved);
     site->spare = ghn__run_at(run, step->spare);
 }
@@ -65,6 +57,6 @@ enum ghn_status ghn__run_bind(struct ghn_run *run, struct ghn_err *err) {
     for (int s = 0; s < run->n_steps; s++)
         bind_step(run, &run->steps[s]);
     for (int v = 0; v < run->n_values; v++)
-        run->values[v].tensor.data = ghn__run_at(run, data_of(run, v));
+        run->values[v].tensor.data = ghn__run_at(run, ghn__data_of(run, v));
     return GHN_OK;
 }
