@@ -9,9 +9,6 @@
 
 #include "cli.h"
 
-/* Seconds between lines where there is no terminal. */
-static const double line_seconds = 5;
-
 enum { BAR = 24, LINE = 256 };
 
 char *cli_duration(double seconds, char buf[CLI_DURATION]) {
@@ -29,6 +26,7 @@ char *cli_duration(double seconds, char buf[CLI_DURATION]) {
 
 void cli_progress_init(struct cli_progress *progress) {
     *progress = (struct cli_progress){.terminal = isatty(STDERR_FILENO),
+                                      .line_seconds = 5,
                                       .tested = -1,
                                       .loss = NAN,
                                       .top1 = NAN,
@@ -87,7 +85,7 @@ static void draw_bar(struct cli_progress *progress, int64_t step, int64_t steps,
 /* Whether a plain line is due, which is then to be printed. */
 static bool line_is_due(struct cli_progress *progress) {
     double time = cli_seconds();
-    if (progress->shown > 0 && time - progress->shown < line_seconds)
+    if (progress->shown > 0 && time - progress->shown < progress->line_seconds)
         return false;
     progress->shown = time;
     return true;
@@ -105,6 +103,14 @@ static void print_evaluation(struct cli_progress *progress, const struct ghn_pro
     progress->top5 = point->test_top5;
 }
 
+void cli_progress_step(struct cli_progress *progress, int64_t step, int64_t steps,
+                       const char *text) {
+    if (progress->terminal)
+        draw_bar(progress, step, steps, text);
+    else if (step > 0 && line_is_due(progress))
+        (void)fprintf(stderr, "step %lld of %lld%s\n", (long long)step, (long long)steps, text);
+}
+
 void cli_progress_show(void *context, const struct ghn_progress *point) {
     struct cli_progress *progress = context;
     char text[LINE] = "";
@@ -113,11 +119,8 @@ void cli_progress_show(void *context, const struct ghn_progress *point) {
     if (news)
         print_evaluation(progress, point);
     describe(progress, point, text);
-    if (progress->terminal)
-        draw_bar(progress, point->step, point->steps, text);
-    else if (!news && point->step > 0 && line_is_due(progress))
-        (void)fprintf(stderr, "step %lld of %lld%s\n", (long long)point->step,
-                      (long long)point->steps, text);
+    if (progress->terminal || !news)
+        cli_progress_step(progress, point->step, point->steps, text);
 }
 
 void cli_progress_count(struct cli_progress *progress, int64_t done, int64_t total,

@@ -153,14 +153,6 @@ static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
 
 /* --- Training --- */
 
-struct context {
-    struct cli_train_progress progress;
-};
-
-static void report(void *context, const struct ghn_meta_progress *news, bool point) {
-    cli_train_progress_show(&((struct context *)context)->progress, news, point);
-}
-
 /* The machine and the program, for the checkpoint. */
 static json_t *provenance(void) {
     struct utsname system = {0};
@@ -211,14 +203,15 @@ static int fail(const struct wanted *wanted, enum ghn_status status, const struc
         (void)snprintf(next, sizeof next, "the same command goes on from there (%.300s)",
                        wanted->dir);
     else if (strstr(err->where, GHN_META_STATE_FILE))
-        (void)snprintf(next, sizeof next, "name another --dir to start afresh");
+        (void)snprintf(next, sizeof next,
+                       "the same recipe goes on there; another --dir starts afresh");
     return cli_fail(err, *next ? next : NULL);
 }
 
 static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
                  const struct ghn_model *start) {
     struct ghn_err err = GHN_ERR_INIT;
-    struct context context;
+    struct cli_train_progress progress;
     struct ghn_model *model = NULL;
     struct ghn_config config = start ? *ghn_model_config(start) : ghn_config_default;
     int lock = -1;
@@ -230,7 +223,7 @@ static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
         config.num_classes = dataset->n_classes;
     }
     json_t *origin = provenance();
-    cli_train_progress_init(&context.progress);
+    cli_train_progress_init(&progress);
     cli_stop_catch();
     cli_stop_on(SIGALRM);
     if (wanted->stop_minutes > 0)
@@ -240,12 +233,11 @@ static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
                                              .save_seconds = 60.0 * (double)wanted->save_minutes,
                                              .threads = (int)wanted->threads,
                                              .stop = &cli_stop,
-                                             .report = report,
-                                             .context = &context};
+                                             .report = cli_train_progress_show,
+                                             .context = &progress};
     status = ghn_meta_train(&config, start, dataset, &wanted->recipe, &options, &model, &err);
-    cli_train_progress_end(&context.progress);
-    int code =
-        status == GHN_OK ? finish(wanted, &context.progress.last) : fail(wanted, status, &err);
+    cli_progress_end(&progress.bar);
+    int code = status == GHN_OK ? finish(wanted, &progress.last) : fail(wanted, status, &err);
     ghn_model_unref(model);
     json_decref(origin);
     (void)close(lock);

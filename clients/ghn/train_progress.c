@@ -2,21 +2,15 @@
 
 #include <math.h>
 #include <stdio.h>
-#include <string.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "cli.h"
-#include "progress.h"
 
-enum { BAR = 20, LINE = 256 };
-
-/* Seconds between lines where there is no terminal. */
-static const double line_seconds = 30;
+enum { LINE = 256 };
 
 void cli_train_progress_init(struct cli_train_progress *progress) {
-    *progress =
-        (struct cli_train_progress){.terminal = isatty(STDERR_FILENO), .last = {.step = -1}};
+    *progress = (struct cli_train_progress){.last = {.step = -1}};
+    cli_progress_init(&progress->bar);
+    progress->bar.line_seconds = 30;
 }
 
 /* "  loss 1.9  train 30 %  4.1 nets/s  2:10:00 left"; nothing that is not known. */
@@ -38,35 +32,9 @@ static void describe(const struct ghn_meta_progress *p, char line[LINE]) {
 #undef ADD
 }
 
-static void draw_bar(struct cli_train_progress *progress, const struct ghn_meta_progress *p) {
-    char text[LINE], line[LINE * 2], bar[BAR + 1];
-    struct winsize size;
-    double part = p->steps > 0 ? (double)p->step / (double)p->steps : 0;
-    for (int i = 0; i < BAR; i++)
-        bar[i] = i < (int)(part * BAR) ? '#' : '.';
-    bar[BAR] = '\0';
-    describe(p, text);
-    (void)snprintf(line, sizeof line, "%s %3.0f %%  %lld/%lld%s", bar, 100 * part,
-                   (long long)p->step, (long long)p->steps, text);
-    /* A line that wraps could not be drawn over. */
-    bool known = ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col >= 20;
-    size_t width = known ? size.ws_col - 1u : 79;
-    if (strlen(line) > width)
-        line[width] = '\0';
-    (void)fprintf(stderr, "\r%s\033[K", line);
-    (void)fflush(stderr);
-    progress->drawn = true;
-}
-
-static void print_line(const struct ghn_meta_progress *p) {
-    char text[LINE];
-    describe(p, text);
-    (void)fprintf(stderr, "step %lld of %lld%s\n", (long long)p->step, (long long)p->steps, text);
-}
-
 static void print_point(struct cli_train_progress *progress, const struct ghn_meta_progress *p) {
     char time[CLI_DURATION];
-    cli_train_progress_end(progress);
+    cli_progress_end(&progress->bar);
     (void)fprintf(stderr, "step %lld, after %s: loss %.4f, accuracy %.2f %%", (long long)p->step,
                   cli_duration(p->seconds, time), p->loss, 100 * p->accuracy);
     if (!isnan(p->validation))
@@ -75,22 +43,14 @@ static void print_point(struct cli_train_progress *progress, const struct ghn_me
     (void)fputc('\n', stderr);
 }
 
-void cli_train_progress_show(struct cli_train_progress *progress,
-                             const struct ghn_meta_progress *news, bool point) {
-    double time = cli_seconds();
+void cli_train_progress_show(void *context, const struct ghn_meta_progress *news, bool point) {
+    struct cli_train_progress *progress = context;
+    char text[LINE];
     progress->last = *news;
     if (point) {
         print_point(progress, news);
-    } else if (progress->terminal) {
-        draw_bar(progress, news);
-    } else if (news->step > 0 && (progress->shown == 0 || time - progress->shown >= line_seconds)) {
-        print_line(news);
-        progress->shown = time;
+        return;
     }
-}
-
-void cli_train_progress_end(struct cli_train_progress *progress) {
-    if (progress->drawn)
-        (void)fputs("\r\033[K", stderr);
-    progress->drawn = false;
+    describe(news, text);
+    cli_progress_step(&progress->bar, news->step, news->steps, text);
 }
