@@ -42,15 +42,19 @@ int ghn__conv(struct ghn__net_builder *nb, const char *prefix, const char *name,
     return ghn__layer(nb, "conv2d", prefix, name, attrs, x);
 }
 
-int ghn__conv_same(struct ghn__net_builder *nb, const char *prefix, const char *name, int64_t in,
-                   int64_t out, int64_t kernel, int64_t stride, int x) {
-    struct ghn_conv2d_attrs attrs = {.in_channels = in,
+struct ghn_conv2d_attrs ghn__square(int64_t in, int64_t out, int64_t kernel, int64_t stride) {
+    return (struct ghn_conv2d_attrs){.in_channels = in,
                                      .out_channels = out,
                                      .kernel = {kernel, kernel},
                                      .stride = {stride, stride},
                                      .padding = {kernel / 2, kernel / 2},
                                      .dilation = {1, 1},
                                      .groups = 1};
+}
+
+int ghn__conv_same(struct ghn__net_builder *nb, const char *prefix, const char *name, int64_t in,
+                   int64_t out, int64_t kernel, int64_t stride, int x) {
+    struct ghn_conv2d_attrs attrs = ghn__square(in, out, kernel, stride);
     return ghn__conv(nb, prefix, name, &attrs, x);
 }
 

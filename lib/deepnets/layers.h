@@ -37,6 +37,9 @@ int ghn__conv(struct ghn__net_builder *nb, const char *prefix, const char *name,
               const struct ghn_conv2d_attrs *attrs, int x);
 
 /* A square, bias-free convolution in -> out whose padding keeps the size at stride 1. */
+struct ghn_conv2d_attrs ghn__square(int64_t in, int64_t out, int64_t kernel, int64_t stride);
+
+/* A square, bias-free convolution in -> out whose padding keeps the size at stride 1. */
 int ghn__conv_same(struct ghn__net_builder *nb, const char *prefix, const char *name, int64_t in,
                    int64_t out, int64_t kernel, int64_t stride, int x);
 

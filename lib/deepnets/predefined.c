@@ -60,16 +60,6 @@ static int conv_norm(struct ghn_arch_builder *arch, const char *prefix, const ch
     return ghn_arch_builder_add(arch, "batch_norm2d", name, &norm_attrs, &x, 1);
 }
 
-static struct ghn_conv2d_attrs square(int64_t in, int64_t out, int64_t kernel, int64_t stride) {
-    return (struct ghn_conv2d_attrs){.in_channels = in,
-                                     .out_channels = out,
-                                     .kernel = {kernel, kernel},
-                                     .stride = {stride, stride},
-                                     .padding = {kernel / 2, kernel / 2},
-                                     .dilation = {1, 1},
-                                     .groups = 1};
-}
-
 static int relu(struct ghn_arch_builder *arch, const char *prefix, const char *relu, int x) {
     char name[GHN__NAME];
     (void)snprintf(name, sizeof(name), "%s%s", prefix, relu);
@@ -81,10 +71,10 @@ static int relu(struct ghn_arch_builder *arch, const char *prefix, const char *r
 static int bottleneck(struct ghn_arch_builder *arch, const char *prefix, int64_t in, int64_t width,
                       int64_t stride, bool first, int x) {
     char name[GHN__NAME];
-    struct ghn_conv2d_attrs narrow = square(in, width, 1, 1),
-                            middle = square(width, width, 3, stride),
-                            wide = square(width, 4 * width, 1, 1),
-                            shortcut = square(in, 4 * width, 1, stride);
+    struct ghn_conv2d_attrs narrow = ghn__square(in, width, 1, 1),
+                            middle = ghn__square(width, width, 3, stride),
+                            wide = ghn__square(width, 4 * width, 1, 1),
+                            shortcut = ghn__square(in, 4 * width, 1, stride);
     int branch = relu(arch, prefix, "relu1", conv_norm(arch, prefix, "conv1", "bn1", &narrow, x));
     branch = relu(arch, prefix, "relu2", conv_norm(arch, prefix, "conv2", "bn2", &middle, branch));
     branch = conv_norm(arch, prefix, "conv3", "bn3", &wide, branch);
@@ -97,7 +87,7 @@ static int bottleneck(struct ghn_arch_builder *arch, const char *prefix, int64_t
 
 /* Small images get a first convolution of 3x3 that keeps their size, and no pool after it. */
 static int resnet_stem(struct ghn_arch_builder *arch, bool small) {
-    struct ghn_conv2d_attrs conv = small ? square(3, 64, 3, 1) : square(3, 64, 7, 2);
+    struct ghn_conv2d_attrs conv = small ? ghn__square(3, 64, 3, 1) : ghn__square(3, 64, 7, 2);
     struct ghn_pool2d_attrs pool = {
         .kernel = {3, 3}, .stride = {2, 2}, .padding = {1, 1}, .dilation = {1, 1}};
     int x = relu(arch, "", "relu", conv_norm(arch, "", "conv1", "bn1", &conv, 0));

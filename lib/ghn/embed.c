@@ -7,6 +7,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "ghn/layer_norm.h"
+
 struct state {
     const struct ghn_model *model;
     const struct ghn_graph *graph;
@@ -124,26 +126,6 @@ static void each_alone(const struct state *s) {
     }
 }
 
-/* --- C4: layer norm --- */
-
-static void layer_norm(const struct ghn_model *model, const float *x, float *ret) {
-    int n = model->config.hid;
-    if (!model->config.layernorm) {
-        memcpy(ret, x, (size_t)n * sizeof(float));
-        return;
-    }
-    const float *weight = model->tensors[GHN__LN_W], *bias = model->tensors[GHN__LN_B];
-    double mean = 0.0, variance = 0.0;
-    for (int j = 0; j < n; j++)
-        mean += (double)x[j];
-    mean /= n;
-    for (int j = 0; j < n; j++)
-        variance += ((double)x[j] - mean) * ((double)x[j] - mean);
-    double scale = 1.0 / sqrt(variance / n + 1e-5);
-    for (int j = 0; j < n; j++)
-        ret[j] = (float)(((double)x[j] - mean) * scale) * weight[j] + bias[j];
-}
-
 /* --- */
 
 static enum ghn_status state_init(struct state *s, const struct ghn_model *model,
@@ -180,7 +162,8 @@ enum ghn_status ghn__embed(const struct ghn_model *model, const struct ghn_graph
         sweep_backward(&s);
     }
     for (int v = 0; v < graph->n_nodes; v++)
-        layer_norm(model, s.h + (size_t)v * s.n, ret + (size_t)v * (size_t)model->config.hid);
+        ghn__layer_norm(&model->config, model->tensors, s.h + (size_t)v * s.n,
+                        ret + (size_t)v * (size_t)model->config.hid);
     ghn_free(s.h);
     return GHN_OK;
 }

@@ -6,6 +6,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "ghn/layer_norm.h"
 #include "ghn/rows.h"
 #include "ghn/tape_impl.h"
 
@@ -167,32 +168,6 @@ static void each_alone(const struct walk *w) {
 
 /* --- C4: layer norm --- */
 
-struct moments {
-    double mean, scale; /* scale = 1 / sqrt(variance + eps) */
-};
-
-static struct moments moments_of(const float *x, int n) {
-    double mean = 0.0, variance = 0.0;
-    for (int j = 0; j < n; j++)
-        mean += (double)x[j];
-    mean /= n;
-    for (int j = 0; j < n; j++)
-        variance += ((double)x[j] - mean) * ((double)x[j] - mean);
-    return (struct moments){mean, 1.0 / sqrt(variance / n + 1e-5)};
-}
-
-static void layer_norm(const struct ghn_hypernet *h, const float *x, float *ret) {
-    int n = h->config.hid;
-    if (!h->config.layernorm) {
-        memcpy(ret, x, (size_t)n * sizeof(float));
-        return;
-    }
-    struct moments of = moments_of(x, n);
-    for (int j = 0; j < n; j++)
-        ret[j] = (float)(((double)x[j] - of.mean) * of.scale) * h->tensors[GHN__LN_W][j] +
-                 h->tensors[GHN__LN_B][j];
-}
-
 /* dx (n) from dy (n), and into the gradients of weight and bias. */
 static void layer_norm_back(const struct ghn_hypernet *h, const float *x, const float *dy,
                             float *d_weight, float *d_bias, float *dx) {
@@ -201,7 +176,7 @@ static void layer_norm_back(const struct ghn_hypernet *h, const float *x, const 
         memcpy(dx, dy, (size_t)n * sizeof(float));
         return;
     }
-    struct moments of = moments_of(x, n);
+    struct ghn__moments of = ghn__moments_of(x, n);
     const float *weight = h->tensors[GHN__LN_W];
     double sum = 0.0, dot = 0.0;
     for (int j = 0; j < n; j++) {
@@ -228,8 +203,8 @@ void ghn__tape_embed(const struct ghn_hypernet *h, struct ghn_tape *tape, int i)
     }
     size_t hid = (size_t)h->config.hid;
     for (size_t v = 0; v < w.n_nodes; v++)
-        layer_norm(h, w.at->sweep[1].after + v * w.n,
-                   tape->embeddings + (w.at->first_node + v) * hid);
+        ghn__layer_norm(&h->config, h->tensors, w.at->sweep[1].after + v * w.n,
+                        tape->embeddings + (w.at->first_node + v) * hid);
 }
 
 /* --- C3: backward --- */
