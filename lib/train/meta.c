@@ -11,7 +11,7 @@
 #include "train/meta_impl.h"
 #include "train/optimizer.h"
 
-enum { MAX_FAILURES = 100 }; /* steps in a row without a finite network */
+enum { MAX_FAILURES = 100 }; /* steps in a row without a finite network or gradient */
 
 /* Sums over the steps since some point. */
 struct tally {
@@ -311,17 +311,21 @@ static void count_candidates(struct training *t, int n_images, struct tally *ret
     t->counters.images += n_images;
 }
 
+/* A step from which nothing could be learned; too many of them in a row are the end. */
+static enum ghn_status learned_nothing(struct training *t, struct ghn_err *err) {
+    if (++t->failures < MAX_FAILURES)
+        return GHN_OK;
+    return ghn_fail(
+        err, GHN_DIVERGED, NULL,
+        "no network had a finite loss, or the gradient was not finite, in %d steps in a "
+        "row; a lower learning rate than %g may help",
+        MAX_FAILURES, t->recipe->lr);
+}
+
 /* Backward through the hypernetwork, and the optimiser's step, unless no candidate was finite. */
 static enum ghn_status learn(struct training *t, struct tally *step, struct ghn_err *err) {
-    if (step->networks == 0) {
-        if (++t->failures < MAX_FAILURES)
-            return GHN_OK;
-        return ghn_fail(err, GHN_DIVERGED, NULL,
-                        "no network had a finite loss in %d steps in a row; a lower learning rate "
-                        "than %g may help",
-                        MAX_FAILURES, t->recipe->lr);
-    }
-    t->failures = 0;
+    if (step->networks == 0)
+        return learned_nothing(t, err);
     enum ghn_status status =
         ghn_hypernet_backward(t->hypernet, t->tape, ghn__meta_workers_pool(t->workers), err);
     if (status != GHN_OK)
@@ -333,8 +337,9 @@ static enum ghn_status learn(struct training *t, struct tally *step, struct ghn_
         memset(gradient, 0, (size_t)t->n * sizeof *gradient);
         step->norm = 0;
         step->steps = 0;
-        return GHN_OK;
+        return learned_nothing(t, err);
     }
+    t->failures = 0;
     double clip = t->recipe->clip_norm;
     update(t, clip > 0 ? (float)fmin(1, clip / (step->norm + 1e-6)) : 1.0f,
            ghn__meta_lr(t->recipe, t->counters.step));

@@ -96,8 +96,9 @@ struct ghn_meta_options {
  *
  * GHN_STOPPED, after a state is written. GHN_SHAPE_MISMATCH for images that the networks cannot
  * take, or a configuration for another number of classes. GHN_DIVERGED if for 100 steps in a row
- * every network failed. For a state in the folder that is damaged GHN_INVALID_FILE, for that of
- * another configuration, data set or recipe GHN_OUT_OF_RANGE. GHN_IO. */
+ * every network, or the gradient, was not finite. For a state in the folder that is damaged
+ * GHN_INVALID_FILE, for that of another configuration, data set or recipe GHN_OUT_OF_RANGE. GHN_IO.
+ */
 enum ghn_status ghn_meta_train(const struct ghn_config *config, const struct ghn_model *start,
                                const struct ghn_dataset *dataset,
                                const struct ghn_meta_recipe *recipe,
