@@ -2,7 +2,6 @@
 import json
 import math
 import os
-import pty
 import signal
 import statistics
 import subprocess
@@ -140,25 +139,7 @@ class EvalNets(Case):
         self.assertEqual(done, len(self.lines()))
 
     def test_a_terminal_gets_a_bar(self):
-        try:
-            terminal, other = pty.openpty()
-        except OSError:
-            self.skipTest("there is no pseudo-terminal")
-        with subprocess.Popen([GHN, *self.command(count=1)], stdout=subprocess.PIPE, stderr=other,
-                              cwd=self.folder) as process:
-            os.close(other)
-            shown = b""
-            while True:
-                try:
-                    piece = os.read(terminal, 4096)
-                except OSError:  # the other end is closed
-                    break
-                if not piece:
-                    break
-                shown += piece
-            process.communicate(timeout=60)
-        os.close(terminal)
-        self.assertEqual(0, process.returncode)
+        shown = self.shown_on_terminal(*self.command(count=1))
         self.assertIn(b"\r........................   0 %  0/1 networks  train\x1b[K", shown)
         self.assertIn(b"\r######################## 100 %  1/1 networks  train  top-1 ", shown)
         self.assertTrue(shown.endswith(b"\r\x1b[K"), shown[-40:])

@@ -70,6 +70,29 @@ class Case(unittest.TestCase):
         self.assertEqual(code, done.returncode, done.stdout + done.stderr)
         return done.stdout, done.stderr
 
+    def shown_on_terminal(self, *arguments):
+        """What ghn writes to a terminal as its standard error."""
+        try:
+            terminal, other = os.openpty()
+        except OSError:
+            self.skipTest("there is no pseudo-terminal")
+        with subprocess.Popen([GHN, *arguments], stdout=subprocess.PIPE, stderr=other,
+                              cwd=self.folder) as process:
+            os.close(other)
+            shown = b""
+            while True:
+                try:
+                    piece = os.read(terminal, 4096)
+                except OSError:  # the other end is closed
+                    break
+                if not piece:
+                    break
+                shown += piece
+            process.communicate(timeout=60)
+        os.close(terminal)
+        self.assertEqual(0, process.returncode)
+        return shown
+
     def new(self, name="model.safetensors", *options):
         self.ghn("new", "-o", self.path(name), *options)
         return self.path(name)
@@ -78,8 +101,8 @@ class Case(unittest.TestCase):
 class CommandLine(Case):
     def test_help_names_every_command(self):
         listed, _ = self.ghn("--help")
-        for name in ("predict", "info", "convert", "graph", "dataset", "sample", "new", "health", "finetune",
-                     "eval", "jobs", "datasets"):
+        for name in ("predict", "info", "convert", "graph", "dataset", "sample", "train", "new", "health",
+                     "finetune", "eval", "jobs", "datasets"):
             with self.subTest(name):
                 self.assertIn(f"\n  {name} ", listed)
                 by_help, _ = self.ghn("help", name)

@@ -1,7 +1,6 @@
 """ghn finetune and ghn eval, run as their users run them, on the drawn data set."""
 import json
 import os
-import pty
 import signal
 import subprocess
 import unittest
@@ -143,25 +142,7 @@ class Finetune(Train):
         self.assertEqual(before, digest(self.path("out")))
 
     def test_a_terminal_gets_a_bar(self):
-        try:
-            terminal, other = pty.openpty()
-        except OSError:
-            self.skipTest("there is no pseudo-terminal")
-        with subprocess.Popen([GHN, *self.command("out", "--init", "random", "--steps", "5")],
-                              stdout=subprocess.PIPE, stderr=other, cwd=self.folder) as process:
-            os.close(other)
-            shown = b""
-            while True:
-                try:
-                    piece = os.read(terminal, 4096)
-                except OSError:  # the other end is closed
-                    break
-                if not piece:
-                    break
-                shown += piece
-            process.communicate(timeout=60)
-        os.close(terminal)
-        self.assertEqual(0, process.returncode)
+        shown = self.shown_on_terminal(*self.command("out", "--init", "random", "--steps", "5"))
         self.assertIn(b"\r........................   0 %  0/5", shown)
         self.assertIn(b"\r######################## 100 %  5/5", shown)
         self.assertTrue(shown.endswith(b"\r\x1b[K"), shown[-40:])

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "base/mem.h"
+#include "make_arch.h"
 #include "nn/parallel.h"
 #include "train/finetune.h"
 
@@ -31,13 +32,7 @@ static struct ghn_arch *make_arch(void) {
     memcpy(text, network, sizeof(network));
     for (char *p = text; *p; p++)
         *p = *p == '\'' ? '"' : *p;
-    json_t *root = json_loads(text, 0, NULL);
-    struct ghn_arch *arch = NULL;
-    struct ghn_err err = GHN_ERR_INIT;
-    if (ghn_arch_from_json(root, "", &ghn_limits_default, &arch, &err) != GHN_OK)
-        fail_msg("%s: %s", err.where, err.message);
-    json_decref(root);
-    return arch;
+    return arch_of(json_loads(text, 0, NULL));
 }
 
 /* A training of the network; with stop_at it is asked to stop once that step is reported. */

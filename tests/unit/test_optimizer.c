@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "make_arch.h"
 #include "nn/kernels.h"
 #include "train/optimizer.h"
 
@@ -25,13 +26,7 @@ static struct ghn_arch *make_arch(void) {
         " \"attrs\": {\"out_features\": 7}},"
         " {\"name\": \"fc\", \"op\": \"linear\", \"inputs\": [\"x\"],"
         " \"attrs\": {\"out_features\": 1003}}], \"output\": \"fc\"}";
-    json_t *root = json_loads(form, 0, NULL);
-    struct ghn_arch *arch = NULL;
-    struct ghn_err err = GHN_ERR_INIT;
-    if (ghn_arch_from_json(root, "", &ghn_limits_default, &arch, &err) != GHN_OK)
-        fail_msg("%s: %s", err.where, err.message);
-    json_decref(root);
-    return arch;
+    return arch_of(json_loads(form, 0, NULL));
 }
 
 static void draw(float *values, int64_t n, uint64_t stream, double scale) {

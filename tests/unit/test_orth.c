@@ -12,6 +12,7 @@
 #include "arch/initialise.h"
 #include "base/rng.h"
 #include "ghn/encode.h"
+#include "make_arch.h"
 #include "train/finetune.h"
 
 /* Wide (8, 27), tall (40, 32 after groups), square (12, 12) by 1 x 1, classifier. */
@@ -31,13 +32,7 @@ static struct ghn_arch *make_arch(void) {
         " \"attrs\": {\"out_features\": 3}},"
         "{\"name\": \"fc\", \"op\": \"linear\", \"inputs\": [\"flat\"],"
         " \"attrs\": {\"out_features\": 5}}], \"output\": \"fc\"}";
-    json_t *root = json_loads(form, 0, NULL);
-    struct ghn_arch *arch = NULL;
-    struct ghn_err err = GHN_ERR_INIT;
-    if (ghn_arch_from_json(root, "", &ghn_limits_default, &arch, &err) != GHN_OK)
-        fail_msg("%s: %s", err.where, err.message);
-    json_decref(root);
-    return arch;
+    return arch_of(json_loads(form, 0, NULL));
 }
 
 static int find(const struct ghn_arch *arch, const char *name) {

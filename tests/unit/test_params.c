@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "make_arch.h"
 #include "nn/params.h"
 
 /* A convolution with batch norm, and a linear layer that the output does not depend on. */
@@ -20,13 +21,7 @@ static struct ghn_arch *make_arch(void) {
         " {\"name\": \"f\", \"op\": \"flatten\", \"inputs\": [\"bn\"]},"
         " {\"name\": \"idle\", \"op\": \"linear\", \"inputs\": [\"f\"],"
         " \"attrs\": {\"out_features\": 2}}], \"output\": \"f\"}";
-    json_t *root = json_loads(form, 0, NULL);
-    struct ghn_arch *arch = NULL;
-    struct ghn_err err = GHN_ERR_INIT;
-    if (ghn_arch_from_json(root, "", &ghn_limits_default, &arch, &err) != GHN_OK)
-        fail_msg("%s: %s", err.where, err.message);
-    json_decref(root);
-    return arch;
+    return arch_of(json_loads(form, 0, NULL));
 }
 
 struct fixture {

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "base/rng.h"
+#include "make_arch.h"
 #include "train/state.h"
 
 /* A small network; `stride` changes what it computes but no shape of a parameter. */
@@ -25,13 +26,7 @@ static struct ghn_arch *make_arch(int stride, const char *name) {
         "adaptive_avg_pool2d", "inputs", "bn", "attrs", "output_size", 1, "name", "f", "op",
         "flatten", "inputs", "p", "name", "fc", "op", "linear", "inputs", "f", "attrs",
         "out_features", 10, "output", "fc");
-    assert_non_null(root);
-    struct ghn_arch *arch = NULL;
-    struct ghn_err err = GHN_ERR_INIT;
-    if (ghn_arch_from_json(root, "", &ghn_limits_default, &arch, &err) != GHN_OK)
-        fail_msg("%s: %s", err.where, err.message);
-    json_decref(root);
-    return arch;
+    return arch_of(root);
 }
 
 /* A training with nothing behind it. */

@@ -13,6 +13,7 @@
 #include "base/mem.h"
 #include "base/rng.h"
 #include "ghn/predict.h"
+#include "make_arch.h"
 #include "train/finetune.h"
 #include "train/tape.h"
 
@@ -42,13 +43,7 @@ static struct ghn_arch *new_arch(int width) {
         " \"attrs\": {\"out_features\": 6}}], \"output\": \"fc\"}";
     char text[2048];
     (void)snprintf(text, sizeof(text), form, width);
-    json_t *root = json_loads(text, 0, NULL);
-    struct ghn_arch *arch = NULL;
-    struct ghn_err err = GHN_ERR_INIT;
-    if (ghn_arch_from_json(root, "", &ghn_limits_default, &arch, &err) != GHN_OK)
-        fail_msg("%s: %s", err.where, err.message);
-    json_decref(root);
-    return arch;
+    return arch_of(json_loads(text, 0, NULL));
 }
 
 /* A network on a tape of its own, with what the hypernetwork's model predicts for it. */

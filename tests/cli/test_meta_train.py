@@ -1,0 +1,77 @@
+"""ghn train, run as its users run it, on the drawn data set."""
+import json
+import os
+import signal
+import subprocess
+import unittest
+
+from test_ghn import GHN, Case, digest, header_of
+
+
+class MetaTrain(Case):
+    def command(self, folder, *options):
+        return ["train", "--data", "shapes", "--dir", self.path(folder), "--meta-batch", "2",
+                "--batch-size", "8", "--threads", "1", "--precision", "f32", *options]
+
+    def train(self, folder, *options, code=0):
+        return self.ghn(*self.command(folder, *options), code=code)
+
+    def test_going_on_is_as_not_stopping(self):
+        out, err = self.train("straight", "--steps", "4", "-o", self.path("straight.safetensors"))
+        self.assertIn("straight.safetensors: a hypernetwork of 4 steps", out)
+        self.assertIn("step 4, after ", err)
+        self.train("stopped", "--steps", "2")
+        self.train("stopped", "--steps", "4", "-o", self.path("stopped.safetensors"))
+        shapes = header_of(self.path("straight.safetensors"))
+        self.assertEqual("4", shapes["__metadata__"]["training_steps"])
+        self.assertEqual("8", shapes["__metadata__"]["training_architectures"])
+        info = [self.ghn("info", self.path(f"{name}.safetensors"))[0] for name in ("straight", "stopped")]
+        tensors = [text[text.index("tensor  "):] for text in info]
+        self.assertEqual(*tensors)
+
+    def test_ctrl_c_saves(self):
+        with subprocess.Popen([GHN, *self.command("long")], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, text=True) as process:
+            process.stderr.readline()  # of the first step
+            process.send_signal(signal.SIGINT)
+            _, err = process.communicate(timeout=120)
+        self.assertEqual(1, process.returncode)
+        self.assertIn("the same command goes on from there", err)
+        self.assertTrue(os.path.exists(self.path("long/meta.safetensors")))
+        out, _ = self.ghn("info", self.path("long/checkpoint.safetensors"))
+        self.assertIn("training_steps", out)
+
+    def test_json(self):
+        out, _ = self.train("folder", "--steps", "1", "--json")
+        summary = json.loads(out)
+        self.assertEqual(1, summary["last"]["step"])
+        self.assertEqual([1], [point["step"] for point in summary["history"]])
+
+    def test_another_recipe_is_refused(self):
+        self.train("folder", "--steps", "1")
+        before = digest(self.path("folder/meta.safetensors"))
+        _, err = self.train("folder", "--steps", "2", "--lr", "0.5", code=1)
+        self.assertIn("recipe.lr is 0.001 there and 0.5 here", err)
+        self.assertEqual(before, digest(self.path("folder/meta.safetensors")))
+
+    def test_a_terminal_gets_a_bar(self):
+        shown = self.shown_on_terminal(*self.command("folder", "--steps", "2"))
+        self.assertIn(b"\r........................   0 %  0/2", shown)
+        self.assertIn(b"step 2, after ", shown)
+
+    def test_wrong_command_lines(self):
+        folder = ("--dir", self.path("folder"))
+        for options, words in ((("--data", "shapes"), "--dir DIR is missing"),
+                               (folder, "--data FOLDER is missing"),
+                               ((*folder, "--data", "shapes", "--lr", "fast"), "--lr fast is no number"),
+                               ((*folder, "--data", "shapes", "--precision", "f8"), "auto, f32 or bf16")):
+            with self.subTest(words):
+                _, err = self.ghn("train", *options, code=2)
+                self.assertIn(words, err)
+        _, err = self.train("folder", "--lr=-1", code=1)
+        self.assertIn("lr: -1; expected 0 to 1000", err)
+        self.assertFalse(os.path.exists(self.path("folder/meta.safetensors")))
+
+
+if __name__ == "__main__":
+    unittest.main()
