@@ -85,12 +85,14 @@ static int print_failure(const char *code, const struct ghn_err *err) {
 
 /* The history that clients are shown: a line for each point, with the gaps growing as the job does,
  * so that the file does not grow without bound: evaluations are all kept at first, then like other
- * points. The first and the last step always are. */
+ * points. The first and the last step always are, and what clients were told last before the worker
+ * ends: another worker goes on from there, and what they have seen is not to be gone meanwhile. */
 enum { ALL_EVALUATIONS = 512 << 10 /* bytes of file */ };
 
 struct history {
     FILE *file;
     double next, next_evaluated; /* second of the next point that is kept */
+    char *told;                  /* the line of a point that was told and not kept; NULL: none */
 };
 
 static bool is_kept(struct history *history, const struct ghn_progress *progress) {
@@ -115,17 +117,31 @@ static void open_history(struct history *history, const char *path) {
     (void)fseek(history->file, 0, SEEK_END);
 }
 
+static void keep_line(struct history *history, const char *line) {
+    (void)fprintf(history->file, "%s\n", line);
+    (void)fflush(history->file);
+}
+
+static void close_history(struct history *history) {
+    if (!history->file)
+        return;
+    if (history->told)
+        keep_line(history, history->told);
+    free(history->told);
+    (void)fclose(history->file);
+}
+
 static void report(void *context, const struct ghn_progress *progress) {
     struct history *history = context;
     json_t *object = ghn_progress_to_json(progress);
     if (!object)
         return;
-    if (history->file && is_kept(history, progress)) {
-        char *text = json_dumps(object, JSON_COMPACT);
-        if (text)
-            (void)fprintf(history->file, "%s\n", text);
-        (void)fflush(history->file);
-        free(text);
+    free(history->told);
+    history->told = history->file ? json_dumps(object, JSON_COMPACT) : NULL;
+    if (history->told && is_kept(history, progress)) {
+        keep_line(history, history->told);
+        free(history->told);
+        history->told = NULL;
         history->next = history->next_evaluated = progress->seconds * 1.004 + 1;
     }
     (void)json_object_set_new(object, "event", json_string("progress"));
@@ -261,8 +277,7 @@ static enum ghn_status prepare(struct job *job, struct ghn_err *err) {
 }
 
 static void clean_up(struct job *job) {
-    if (job->history.file)
-        (void)fclose(job->history.file);
+    close_history(&job->history);
     ghn_params_free(job->params);
     ghn_dataset_free(job->dataset);
     ghn_arch_free(job->arch);

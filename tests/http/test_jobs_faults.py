@@ -70,6 +70,14 @@ class Faults(unittest.TestCase):
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "none", self.folder], check=True)
         self.addCleanup(subprocess.run, ["umount", self.folder], check=True)
 
+    def fill(self):
+        """Takes all the space there is on the disk of self.folder; the file that does."""
+        filler = os.path.join(self.folder, "filler")
+        with open(filler, "ab", buffering=0) as file, contextlib.suppress(OSError):
+            while True:
+                file.write(bytes(4096))
+        return filler
+
     def assert_failed(self, job, code, where, *detail):
         self.assertEqual(("failed", code, where), (job["state"], job["error"]["code"], job["error"]["where"]), job)
         for text in detail:
@@ -99,11 +107,9 @@ class Faults(unittest.TestCase):
         with self.daemon("--disk-reserve", "0") as daemon:
             job = jobs.running(daemon, wide(), steps=5)
             wait_for(lambda: daemon.get(f"/jobs/{job['id']}/parameters").status == 200)
-            filler = os.path.join(self.folder, "filler")
-            with open(filler, "wb", buffering=0) as file, contextlib.suppress(OSError):
-                while True:
-                    file.write(bytes(4096))
+            filler = self.fill()
             wait_for(lambda: not jobs.workers(daemon), 60, "the worker's end")
+            self.fill()  # what the worker has given back
             self.assert_predicts(daemon)
             self.assert_good_parameters(daemon, job["id"])
             answer = jobs.submit(daemon, jobs.short())
