@@ -15,6 +15,7 @@
 #include "progress.h"
 #include "stop.h"
 #include "train_progress.h"
+#include "train_validate.h"
 
 const char cli_train_help[] =
     "usage: ghn train --data FOLDER --dir DIR [-o FILE] [--steps N] [options]\n"
@@ -34,6 +35,9 @@ const char cli_train_help[] =
     "  --threads N          networks side by side; one for every processor\n"
     "  --save-minutes N     between states; 5\n"
     "  --stop-minutes N     stop, as Ctrl-C does, after so long\n"
+    "  --validate N         networks of the validation split that the hypernetwork is tried on "
+    "every\n"
+    "                       20 minutes and at the end; 16\n"
     "  --json               a summary with the history, as a JSON object\n"
     "\n"
     "the recipe:\n"
@@ -46,8 +50,15 @@ const char cli_train_help[] =
     "  --decoupled          weight decay apart from the gradient (AdamW)\n"
     "  --beta1 X, --beta2 X 0.9, 0.999\n"
     "  --clip-norm X        largest norm of the gradient; 5, 0 for any\n"
+    "  --clip-network X     largest norm of the gradient of one network, 0 for any; 0\n"
     "  --label-smoothing X  0\n"
     "  --pool N             train on the first N architectures only; 0 for ever new ones\n"
+    "  --max-flops N        only architectures with at most N million multiply-adds for an image; "
+    "0\n"
+    "                       for any\n"
+    "  --side N             of the images and so of the networks' input: images of a fixed size "
+    "are\n"
+    "                       shrunk to it; 32\n"
     "  --no-widths          all networks with 32 channels\n"
     "  --max-nodes N        leave out meta-batches with more nodes; 2200, 0 for none\n"
     "  --images N           train on the first N images only; 0 for all\n"
@@ -60,7 +71,7 @@ const char cli_train_help[] =
 
 struct wanted {
     const char *data, *dir, *output, *start;
-    int64_t threads, save_minutes, stop_minutes, hid;
+    int64_t threads, save_minutes, stop_minutes, validate, hid;
     bool json;
     struct ghn_meta_recipe recipe;
 };
@@ -101,16 +112,18 @@ static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
     struct ghn_meta_recipe *r = &w->recipe;
     const char *precision = NULL;
     bool no_widths = false, no_augment = false;
-    int64_t meta_batch = r->meta_batch, batch = r->batch_size, nodes = r->max_nodes, seed = 0;
+    int64_t max_flops = 0, side = r->side, meta_batch = r->meta_batch, batch = r->batch_size,
+            nodes = r->max_nodes, seed = 0;
     struct real reals[] = {{"lr", NULL, &r->lr},
                            {"weight-decay", NULL, &r->weight_decay},
                            {"beta1", NULL, &r->beta1},
                            {"beta2", NULL, &r->beta2},
                            {"clip-norm", NULL, &r->clip_norm},
+                           {"clip-network", NULL, &r->clip_network},
                            {"label-smoothing", NULL, &r->label_smoothing}};
-    enum { REALS = sizeof reals / sizeof *reals };
+    enum { OPTIONS = 25, REALS = sizeof reals / sizeof *reals };
     const int64_t most = 1000000000;
-    struct cli_option options[22 + REALS] = {
+    struct cli_option options[OPTIONS + REALS] = {
         {.name = "data", .text = &w->data},
         {.name = "dir", .text = &w->dir},
         {.name = "output", .letter = 'o', .text = &w->output},
@@ -119,6 +132,7 @@ static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
         {.name = "threads", .number = &w->threads, .min = 0, .max = 1024},
         {.name = "save-minutes", .number = &w->save_minutes, .min = 1, .max = 1440},
         {.name = "stop-minutes", .number = &w->stop_minutes, .min = 1, .max = 1000000},
+        {.name = "validate", .number = &w->validate, .min = 0, .max = 500},
         {.name = "json", .flag = &w->json},
         {.name = "meta-batch", .number = &meta_batch, .min = 1, .max = 64},
         {.name = "batch-size", .number = &batch, .min = 1, .max = 4096},
@@ -126,6 +140,8 @@ static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
         {.name = "decay-steps", .number = &r->decay_steps, .min = 0, .max = most},
         {.name = "decoupled", .flag = &r->decoupled},
         {.name = "pool", .number = &r->pool, .min = 0, .max = most},
+        {.name = "max-flops", .number = &max_flops, .min = 0, .max = most},
+        {.name = "side", .number = &side, .min = 8, .max = 224},
         {.name = "no-widths", .flag = &no_widths},
         {.name = "max-nodes", .number = &nodes, .min = 0, .max = 1000000},
         {.name = "images", .number = &r->images, .min = 0, .max = most},
@@ -135,13 +151,15 @@ static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
         {.name = "hid", .number = &w->hid, .min = 4, .max = 1024},
     };
     for (int i = 0; i < REALS; i++)
-        options[22 + i] = (struct cli_option){.name = reals[i].name, .text = &reals[i].text};
+        options[OPTIONS + i] = (struct cli_option){.name = reals[i].name, .text = &reals[i].text};
     int first;
-    if (!cli_options(argc, argv, options, 22 + REALS, cli_train_help, 0, 0, &first, ret_exit))
+    if (!cli_options(argc, argv, options, OPTIONS + REALS, cli_train_help, 0, 0, &first, ret_exit))
         return false;
     r->meta_batch = (int)meta_batch;
     r->batch_size = (int)batch;
     r->max_nodes = (int)nodes;
+    r->max_flops = 1000000 * max_flops;
+    r->side = (int)side;
     r->seed = (uint64_t)seed;
     r->widths = !no_widths;
     r->augment = !no_augment;
@@ -208,10 +226,29 @@ static int fail(const struct wanted *wanted, enum ghn_status status, const struc
     return cli_fail(err, *next ? next : NULL);
 }
 
+/* What the callbacks of a training work with. */
+struct view {
+    struct cli_train_progress progress;
+    struct cli_train_validation validation;
+};
+
+static void report(void *context, const struct ghn_meta_progress *news, bool point) {
+    struct view *view = context;
+    cli_train_progress_show(&view->progress, news, point);
+}
+
+static double validate(void *context, const struct ghn_model *model) {
+    const struct view *view = context;
+    return cli_train_validate(&view->validation, model);
+}
+
 static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
                  const struct ghn_model *start) {
     struct ghn_err err = GHN_ERR_INIT;
-    struct cli_train_progress progress;
+    struct view view = {.validation = {.dataset = dataset,
+                                       .recipe = &wanted->recipe,
+                                       .networks = wanted->validate,
+                                       .threads = (int)wanted->threads}};
     struct ghn_model *model = NULL;
     struct ghn_config config = start ? *ghn_model_config(start) : ghn_config_default;
     int lock = -1;
@@ -223,7 +260,7 @@ static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
         config.num_classes = dataset->n_classes;
     }
     json_t *origin = provenance();
-    cli_train_progress_init(&progress);
+    cli_train_progress_init(&view.progress);
     cli_stop_catch();
     cli_stop_on(SIGALRM);
     if (wanted->stop_minutes > 0)
@@ -233,11 +270,12 @@ static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
                                              .save_seconds = 60.0 * (double)wanted->save_minutes,
                                              .threads = (int)wanted->threads,
                                              .stop = &cli_stop,
-                                             .report = cli_train_progress_show,
-                                             .context = &progress};
+                                             .report = report,
+                                             .validate = wanted->validate > 0 ? validate : NULL,
+                                             .context = &view};
     status = ghn_meta_train(&config, start, dataset, &wanted->recipe, &options, &model, &err);
-    cli_progress_end(&progress.bar);
-    int code = status == GHN_OK ? finish(wanted, &progress.last) : fail(wanted, status, &err);
+    cli_progress_end(&view.progress.bar);
+    int code = status == GHN_OK ? finish(wanted, &view.progress.last) : fail(wanted, status, &err);
     ghn_model_unref(model);
     json_decref(origin);
     (void)close(lock);
@@ -245,8 +283,10 @@ static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
 }
 
 int cli_train(int argc, char **argv) {
-    struct wanted wanted = {
-        .save_minutes = 5, .hid = ghn_config_default.hid, .recipe = ghn_meta_recipe_default};
+    struct wanted wanted = {.save_minutes = 5,
+                            .validate = 16,
+                            .hid = ghn_config_default.hid,
+                            .recipe = ghn_meta_recipe_default};
     struct ghn_err err = GHN_ERR_INIT;
     struct ghn_dataset *dataset = NULL;
     struct ghn_model *start = NULL;

@@ -43,8 +43,8 @@ static void print_point(struct cli_train_progress *progress, const struct ghn_me
     (void)fputc('\n', stderr);
 }
 
-void cli_train_progress_show(void *context, const struct ghn_meta_progress *news, bool point) {
-    struct cli_train_progress *progress = context;
+void cli_train_progress_show(struct cli_train_progress *progress,
+                             const struct ghn_meta_progress *news, bool point) {
     char text[LINE];
     progress->last = *news;
     if (point) {

@@ -15,7 +15,8 @@ struct cli_train_progress {
 /* Plain lines come every 30 seconds. */
 void cli_train_progress_init(struct cli_train_progress *progress);
 
-/* The report of ghn_meta_train (`context` is a struct cli_train_progress). */
-void cli_train_progress_show(void *context, const struct ghn_meta_progress *news, bool point);
+/* For the report of ghn_meta_train. */
+void cli_train_progress_show(struct cli_train_progress *progress,
+                             const struct ghn_meta_progress *news, bool point);
 
 #endif

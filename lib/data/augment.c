@@ -50,6 +50,35 @@ static void place(const struct ghn_dataset *dataset, const struct ghn_loader_opt
         }
 }
 
+/* The means of squares of n x n pixels: (n H, n W, C) -> (H, W, C). */
+static void shrink(const struct ghn_loader_options *options, int n, const float *from, float *out) {
+    int channels = (int)options->chw[0], height = (int)options->chw[1],
+        width = (int)options->chw[2];
+    for (int y = 0; y < height; y++)
+        for (int x = 0; x < width; x++)
+            for (int c = 0; c < channels; c++) {
+                float sum = 0;
+                for (int dy = 0; dy < n; dy++)
+                    for (int dx = 0; dx < n; dx++)
+                        sum += from[((n * y + dy) * n * width + n * x + dx) * channels + c];
+                out[(y * width + x) * channels + c] = sum / (float)(n * n);
+            }
+}
+
+/* As place, but shrunk. */
+static enum ghn_status place_shrunk(const struct ghn_dataset *dataset,
+                                    const struct ghn_loader_options *options, const uint8_t *hwc,
+                                    const struct placement *at, float *out, struct ghn_err *err) {
+    float *whole = ghn_malloc((size_t)options->chw[0] * (size_t)dataset->height *
+                              (size_t)dataset->width * sizeof *whole);
+    if (!whole)
+        return ghn_fail_memory(err);
+    place(dataset, options, hwc, at, whole);
+    shrink(options, dataset->height / (int)options->chw[1], whole, out);
+    ghn_free(whole);
+    return GHN_OK;
+}
+
 static void cut_out(const struct ghn_loader_options *options, const struct ghn__draws *draws,
                     float *out) {
     int channels = (int)options->chw[0], height = (int)options->chw[1],
@@ -67,7 +96,6 @@ static enum ghn_status prepare_fixed(const struct ghn_dataset *dataset,
     const struct ghn_augmentation *a = &options->augmentation;
     uint8_t drawn[32 * 32 * 3];
     const uint8_t *hwc = drawn;
-    (void)err;
     if (dataset->impl->pixels[options->split])
         hwc = dataset->impl->pixels[options->split] +
               i * dataset->height * dataset->width * dataset->channels;
@@ -79,6 +107,8 @@ static enum ghn_status prepare_fixed(const struct ghn_dataset *dataset,
         at.dx = below(draws, 1, 2 * a->pad + 1) - a->pad;
     }
     at.flip = a->flip && uniform(draws, 2) < 0.5;
+    if (dataset->height > options->chw[1])
+        return place_shrunk(dataset, options, hwc, &at, out, err);
     place(dataset, options, hwc, &at, out);
     return GHN_OK;
 }

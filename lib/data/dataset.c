@@ -238,9 +238,13 @@ enum ghn_status ghn_dataset_fits(const struct ghn_dataset *dataset, const int64_
         return ghn_fail(err, GHN_SHAPE_MISMATCH, dataset->name,
                         "its images have %d channels; the network's input has %lld",
                         dataset->channels, (long long)chw[0]);
-    if (dataset->height && (dataset->height != chw[1] || dataset->width != chw[2]))
+    if (dataset->height == 0)
+        return GHN_OK;
+    int64_t factor = dataset->height / chw[1];
+    if (factor < 1 || dataset->height != factor * chw[1] || dataset->width != factor * chw[2])
         return ghn_fail(err, GHN_SHAPE_MISMATCH, dataset->name,
-                        "its images are %d x %d; the network's input is %lld x %lld",
+                        "its images are %d x %d; the network's input is %lld x %lld, not that or a "
+                        "half, a third ...",
                         dataset->height, dataset->width, (long long)chw[1], (long long)chw[2]);
     return GHN_OK;
 }

@@ -27,7 +27,7 @@ struct ghn_augmentation {
 struct ghn_loader_options {
     enum ghn_split split;
     int batch;
-    int64_t chw[3];       /* of the network's input */
+    int64_t chw[3];       /* of the network's input; images as ghn_dataset_fits says */
     int n_shots;          /* first n images of each class in file order; 0: all */
     int64_t first, count; /* images [first, first + count) of the split, in file order; count 0: to
                              the end. With n_shots: taken first */

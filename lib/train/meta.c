@@ -41,7 +41,7 @@ struct training {
     struct tally since_point, since_report, sitting;
     int failures;
     double clock; /* when counters.seconds was right */
-    double saved, reported, pointed;
+    double saved, reported, pointed, validated;
 };
 
 static double now(void) {
@@ -52,16 +52,14 @@ static double now(void) {
 
 /* --- Setting up --- */
 
-/* Networks are made for images of 3 x 32 x 32. */
-static const int64_t image_chw[3] = {3, 32, 32};
-
 static enum ghn_status check(const struct training *t, struct ghn_err *err) {
     if (t->config->num_classes != t->dataset->n_classes)
         return ghn_fail(err, GHN_SHAPE_MISMATCH, "num_classes",
                         "the hypernetwork is for %d classes, the data set has %d",
                         t->config->num_classes, t->dataset->n_classes);
+    const int64_t chw[3] = {3, t->recipe->side, t->recipe->side};
     enum ghn_status status = ghn__meta_recipe_check(t->recipe, err);
-    return status == GHN_OK ? ghn_dataset_fits(t->dataset, image_chw, err) : status;
+    return status == GHN_OK ? ghn_dataset_fits(t->dataset, chw, err) : status;
 }
 
 static enum ghn_status open_loader(struct training *t, struct ghn_err *err) {
@@ -77,8 +75,8 @@ static enum ghn_status open_loader(struct training *t, struct ghn_err *err) {
         .augmentation = {.flip = t->recipe->augment,
                          .pad = t->recipe->augment && !folder ? 4 : 0,
                          .resized_crop = t->recipe->augment && folder},
+        .chw = {3, t->recipe->side, t->recipe->side},
     };
-    memcpy(options.chw, image_chw, sizeof options.chw);
     return ghn_loader_new(t->dataset, &options, &t->loader, err);
 }
 
@@ -167,11 +165,12 @@ static json_t *provenance(const struct training *t) {
     SAY("training_not_finite", "%lld", (long long)c->not_finite);
     SAY("training_hours", "%.2f", c->seconds / 3600);
 #undef SAY
+    int side = t->recipe->side;
+    (void)json_object_set_new(root, "input", json_sprintf("[3,%d,%d]", side, side));
     (void)json_object_set_new(root, "training_recipe", json_string(recipe));
     (void)json_object_set_new(root, "dataset", json_string(t->dataset->name));
     (void)json_object_set_new(root, "dataset_kind",
                               json_string(ghn_dataset_kind_name(t->dataset->kind)));
-    (void)json_object_set_new(root, "input", json_string("[3,32,32]"));
     (void)json_object_set_new(root, "trained", json_string("true"));
     if (t->options->provenance)
         (void)json_object_update(root, (json_t *)(uintptr_t)t->options->provenance);
@@ -240,15 +239,28 @@ static void thin(json_t *history) {
         (void)json_array_remove(history, i);
 }
 
-static enum ghn_status add_point(struct training *t, struct ghn_err *err) {
+static double or_default(double seconds, double otherwise) {
+    return seconds > 0 ? seconds : otherwise;
+}
+
+static enum ghn_status validate(struct training *t, double *ret, struct ghn_err *err) {
+    struct ghn_model *model = NULL;
+    enum ghn_status status = ghn_hypernet_to_model(t->hypernet, &model, err);
+    if (status != GHN_OK)
+        return status;
+    *ret = t->options->validate(t->options->context, model);
+    ghn_model_unref(model);
+    t->validated = now();
+    return GHN_OK;
+}
+
+static enum ghn_status add_point(struct training *t, bool last, struct ghn_err *err) {
     struct ghn_meta_progress progress = progress_of(t, &t->since_point);
-    if (t->options->validate) {
-        struct ghn_model *model = NULL;
-        enum ghn_status status = ghn_hypernet_to_model(t->hypernet, &model, err);
+    bool due = now() - t->validated >= or_default(t->options->validate_seconds, 1200);
+    if (t->options->validate && (due || last)) {
+        enum ghn_status status = validate(t, &progress.validation, err);
         if (status != GHN_OK)
             return status;
-        progress.validation = t->options->validate(t->options->context, model);
-        ghn_model_unref(model);
     }
     if (json_array_append_new(t->history, ghn_meta_progress_to_json(&progress)) != 0)
         return ghn_fail_memory(err);
@@ -378,10 +390,6 @@ static enum ghn_status train_step(struct training *t, struct ghn_err *err) {
 
 /* --- The loop --- */
 
-static double or_default(double seconds, double otherwise) {
-    return seconds > 0 ? seconds : otherwise;
-}
-
 static bool is_stopped(const struct training *t) {
     return (t->options->stop && atomic_load(t->options->stop)) ||
            (t->options->stop_after > 0 && t->sitting.steps >= t->options->stop_after);
@@ -396,7 +404,7 @@ static enum ghn_status settle(struct training *t, struct ghn_err *err) {
         report(t);
     if ((time - t->pointed >= or_default(t->options->point_seconds, 60) || last) &&
         t->since_point.steps > 0)
-        status = add_point(t, err);
+        status = add_point(t, last, err);
     if (status == GHN_OK && (time - t->saved >= or_default(t->options->save_seconds, 300) || last))
         status = save(t, err);
     return status;
@@ -405,7 +413,7 @@ static enum ghn_status settle(struct training *t, struct ghn_err *err) {
 static enum ghn_status train(struct training *t, struct ghn_err *err) {
     enum ghn_status status = GHN_OK;
     ghn_loader_seek(t->loader, t->counters.step);
-    t->saved = t->pointed = t->clock = now();
+    t->saved = t->pointed = t->validated = t->clock = now();
     report(t);
     while (status == GHN_OK && t->counters.step < t->recipe->steps) {
         if (is_stopped(t))

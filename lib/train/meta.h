@@ -30,23 +30,29 @@
 
 /* How a hypernetwork is trained; what is given first is ghn_meta_recipe_default's. */
 struct ghn_meta_recipe {
-    int64_t steps;        /* 100,000; 1 to 10^9. A training may be given more later */
-    int meta_batch;       /* 8 architectures a step (the paper's m); 1 to 64 */
-    int max_nodes;        /* 2200: meta-batches with more nodes in all are left out (A5); 0: none */
-    int64_t pool;         /* 0: never the same architecture twice; else so many of them in turn */
-    bool widths;          /* true: widths drawn anew for every use (A4); else all have C = 32 */
-    int batch_size;       /* 64 images; 1 to 4096 */
-    double lr;            /* 1e-3 */
-    int64_t warmup_steps; /* 0; lr grows linearly from 0 over so many steps */
-    int64_t decay_steps;  /* 0; over the last so many steps it falls linearly to 1 %. As
-                             steps, this may be said later */
-    bool decoupled;       /* false: weight decay is added to the gradient (Adam, as the paper's);
-                             true: apart from it (AdamW) */
-    double weight_decay;  /* 1e-5 */
-    double beta1, beta2;  /* 0.9, 0.999 */
-    double eps;           /* 1e-8 */
-    double clip_norm;     /* 5; largest norm of the gradient, 0: no limit */
-    double label_smoothing;       /* 0 */
+    int64_t steps;     /* 100,000; 1 to 10^9. A training may be given more later */
+    int meta_batch;    /* 8 architectures a step (the paper's m); 1 to 64 */
+    int max_nodes;     /* 2200: meta-batches with more nodes in all are left out (A5); 0: none */
+    int64_t pool;      /* 0: never the same architecture twice; else so many of them in turn */
+    int64_t max_flops; /* 0: any; else an architecture with more multiply-adds for one image is
+                          replaced by another draw */
+    int side;          /* 32; of the square images, 8 to 224. Data sets of a fixed size are shrunk
+                          by a whole factor */
+    bool widths;       /* true: widths drawn anew for every use (A4); else all have C = 32 */
+    int batch_size;    /* 64 images; 1 to 4096 */
+    double lr;         /* 1e-3 */
+    int64_t warmup_steps;   /* 0; lr grows linearly from 0 over so many steps */
+    int64_t decay_steps;    /* 0; over the last so many steps it falls linearly to 1 %. As
+                               steps, this may be said later */
+    bool decoupled;         /* false: weight decay is added to the gradient (Adam, as the paper's);
+                               true: apart from it (AdamW) */
+    double weight_decay;    /* 1e-5 */
+    double beta1, beta2;    /* 0.9, 0.999 */
+    double eps;             /* 1e-8 */
+    double clip_norm;       /* 5; largest norm of the gradient, 0: no limit */
+    double clip_network;    /* 0: no limit; else the largest norm of the gradient of one
+                               network's loss by its parameters */
+    double label_smoothing; /* 0 */
     enum ghn_precision precision; /* auto; of the candidate networks */
     uint64_t seed;                /* 0; to 2^63 - 1 */
     int64_t first, images; /* 0, 0: which of the training images, in file order; images 0: all */
@@ -84,9 +90,10 @@ struct ghn_meta_options {
     /* Called by the training's own thread, also for every point of the history (point true); or
      * NULL. */
     void (*report)(void *context, const struct ghn_meta_progress *progress, bool point);
-    /* Called before every point of the history with the hypernetwork as it is; gives the mean
-     * top-1 in [0, 1], or NaN; or NULL. */
+    /* Called before a point of the history, the last one among them, with the hypernetwork as it
+     * is; gives the mean top-1 in [0, 1], or NaN; or NULL. Does not count as training. */
     double (*validate)(void *context, const struct ghn_model *model);
+    double validate_seconds; /* between calls of it; 0 for the default, 1200 */
     void *context;
 };
 

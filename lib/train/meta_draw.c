@@ -6,7 +6,11 @@
 #include "deepnets/sample.h"
 #include "train/meta_impl.h"
 
-enum { MAX_GROUPS = 1000 }; /* passed over in a row before it is called an error */
+enum {
+    MAX_GROUPS = 1000,   /* passed over in a row before it is called an error, */
+    MAX_ATTEMPTS = 1000, /* as are draws for one candidate, */
+    ATTEMPT_SHIFT = 40   /* which have numbers far from other candidates' */
+};
 
 static void clear(struct ghn__candidate *candidate) {
     ghn_graph_free(candidate->graph);
@@ -35,23 +39,47 @@ struct draw {
     struct ghn_err errors[64];
 };
 
-/* The architecture of candidate number `use`. */
-static enum ghn_status draw_net(const struct draw *draw, uint64_t use, struct ghn_net *ret,
-                                struct ghn_err *err) {
+/* Draw number `attempt` of candidate number `use`. */
+static enum ghn_status draw_net(const struct draw *draw, uint64_t use, int attempt,
+                                struct ghn_net *ret, struct ghn_err *err) {
     const struct ghn_meta_recipe *recipe = draw->recipe;
-    int64_t index = (int64_t)use;
+    uint64_t number = use + ((uint64_t)attempt << ATTEMPT_SHIFT);
+    int64_t index = (int64_t)number;
     if (recipe->pool > 0)
-        index = (int64_t)(ghn_rng_bits(recipe->seed, ghn_rng_stream("pool"), use) %
+        index = (int64_t)(ghn_rng_bits(recipe->seed, ghn_rng_stream("pool"), number) %
                           (uint64_t)recipe->pool);
     enum ghn_status status = ghn_sample_net(GHN_DEEPNETS_TRAIN, recipe->seed, index, ret, err);
     if (status != GHN_OK)
         return status;
     /* A draw takes at most three numbers. */
-    struct ghn_rng rng = {recipe->seed, ghn_rng_stream("width"), 4 * use};
+    struct ghn_rng rng = {recipe->seed, ghn_rng_stream("width"), 4 * number};
     if (recipe->widths)
         ghn_draw_width(ret, &rng);
+    ret->input[1] = ret->input[2] = recipe->side;
     ret->num_classes = draw->dataset->n_classes;
     return GHN_OK;
+}
+
+/* The architecture of candidate number `use`: the first draw that is not too large. */
+static enum ghn_status draw_arch(const struct draw *draw, uint64_t use, struct ghn_net *net,
+                                 struct ghn_arch **ret, struct ghn_err *err) {
+    int64_t most = draw->recipe->max_flops;
+    for (int attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+        struct ghn_arch *arch = NULL;
+        enum ghn_status status = draw_net(draw, use, attempt, net, err);
+        if (status == GHN_OK)
+            status = ghn_net_to_arch(net, &ghn_limits_default, &arch, err);
+        if (status == GHN_OK && (most == 0 || arch->flops <= most)) {
+            *ret = arch;
+            return GHN_OK;
+        }
+        ghn_arch_free(arch);
+        if (status != GHN_OK)
+            return status;
+    }
+    return ghn_fail(err, GHN_OUT_OF_RANGE, "max_flops",
+                    "%d architectures in a row have more than %lld multiply-adds", MAX_ATTEMPTS,
+                    (long long)most);
 }
 
 static void build(void *context, int i) {
@@ -61,9 +89,7 @@ static void build(void *context, int i) {
     uint64_t use = candidate->use;
     clear(candidate);
     candidate->use = use;
-    enum ghn_status status = draw_net(draw, use, &candidate->net, err);
-    if (status == GHN_OK)
-        status = ghn_net_to_arch(&candidate->net, &ghn_limits_default, &candidate->arch, err);
+    enum ghn_status status = draw_arch(draw, use, &candidate->net, &candidate->arch, err);
     if (status == GHN_OK)
         status = ghn_graph_from_arch(candidate->arch, &ghn_limits_default, &candidate->graph, err);
     draw->statuses[i] = status;

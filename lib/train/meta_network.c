@@ -101,6 +101,16 @@ static enum ghn_status prepare(const struct step *step, const struct worker *wor
     return ret->logits && ret->dlogits && ret->gradient ? GHN_OK : ghn_fail_memory(err);
 }
 
+/* A network in a hundred has a gradient a hundred times as large as the others; without this it
+ * alone would say where the step goes. */
+static void clip(float *gradient, int64_t n, double norm, double most) {
+    if (most <= 0 || !isfinite(norm) || norm <= most)
+        return;
+    float scale = (float)(most / norm);
+    for (int64_t i = 0; i < n; i++)
+        gradient[i] *= scale;
+}
+
 static enum ghn_status run(const struct step *step, int i, struct passes *p, struct ghn_err *err) {
     struct ghn__candidate *candidate = &step->batch->candidates[i];
     const struct ghn_batch *images = step->images;
@@ -120,7 +130,9 @@ static enum ghn_status run(const struct step *step, int i, struct passes *p, str
     status = ghn_run_backward(p->run, p->params, p->dlogits, p->gradient, err);
     if (status != GHN_OK)
         return status;
-    candidate->finite = isfinite(ghn__norm(p->gradient, p->params->n));
+    double norm = ghn__norm(p->gradient, p->params->n);
+    candidate->finite = isfinite(norm);
+    clip(p->gradient, p->params->n, norm, step->recipe->clip_network / step->batch->m);
     return candidate->finite ? ghn_tape_add_gradient(step->tape, i, p->params, p->gradient, err)
                              : GHN_OK;
 }

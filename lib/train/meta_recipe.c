@@ -7,6 +7,7 @@ const struct ghn_meta_recipe ghn_meta_recipe_default = {
     .steps = 100000,
     .meta_batch = 8,
     .max_nodes = 2200,
+    .side = 32,
     .widths = true,
     .batch_size = 64,
     .lr = 1e-3,
@@ -35,6 +36,8 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
         {"meta_batch", recipe->meta_batch, 1, 64},
         {"max_nodes", recipe->max_nodes, 0, 1e6},
         {"pool", (double)recipe->pool, 0, 1e9},
+        {"max_flops", (double)recipe->max_flops, 0, 1e15},
+        {"side", recipe->side, 8, 224},
         {"batch_size", recipe->batch_size, 1, 4096},
         {"lr", recipe->lr, 0, 1e3},
         {"warmup_steps", (double)recipe->warmup_steps, 0, 1e9},
@@ -44,6 +47,7 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
         {"beta2", recipe->beta2, 0, 0.99999999},
         {"eps", recipe->eps, 1e-16, 1},
         {"clip_norm", recipe->clip_norm, 0, 1e9},
+        {"clip_network", recipe->clip_network, 0, 1e9},
         {"label_smoothing", recipe->label_smoothing, 0, 0.999},
         {"seed", (double)recipe->seed, 0, 0x1p63},
         {"first", (double)recipe->first, 0, 1e12},
@@ -56,16 +60,18 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
 }
 
 json_t *ghn__meta_recipe_identity(const struct ghn_meta_recipe *r) {
-    return json_pack(
-        "{s:i, s:i, s:I, s:b, s:i, s:f, s:I, s:b, s:f, s:f, s:f, s:f, s:f, s:f, s:s, s:I, "
-        "s:I, s:I, s:b}",
-        "meta_batch", r->meta_batch, "max_nodes", r->max_nodes, "pool", (json_int_t)r->pool,
-        "widths", r->widths, "batch_size", r->batch_size, "lr", r->lr, "warmup_steps",
-        (json_int_t)r->warmup_steps, "decoupled", r->decoupled, "weight_decay", r->weight_decay,
-        "beta1", r->beta1, "beta2", r->beta2, "eps", r->eps, "clip_norm", r->clip_norm,
-        "label_smoothing", r->label_smoothing, "precision", ghn_precision_name(r->precision),
-        "seed", (json_int_t)r->seed, "first", (json_int_t)r->first, "images", (json_int_t)r->images,
-        "augment", r->augment);
+    return json_pack("{s:i, s:i, s:I, s:I, s:i, s:b, s:i, s:f, s:I, s:b, s:f, s:f, s:f, s:f, s:f, "
+                     "s:f, s:f, s:s, s:I, "
+                     "s:I, s:I, s:b}",
+                     "meta_batch", r->meta_batch, "max_nodes", r->max_nodes, "pool",
+                     (json_int_t)r->pool, "max_flops", (json_int_t)r->max_flops, "side", r->side,
+                     "widths", r->widths, "batch_size", r->batch_size, "lr", r->lr, "warmup_steps",
+                     (json_int_t)r->warmup_steps, "decoupled", r->decoupled, "weight_decay",
+                     r->weight_decay, "beta1", r->beta1, "beta2", r->beta2, "eps", r->eps,
+                     "clip_norm", r->clip_norm, "clip_network", r->clip_network, "label_smoothing",
+                     r->label_smoothing, "precision", ghn_precision_name(r->precision), "seed",
+                     (json_int_t)r->seed, "first", (json_int_t)r->first, "images",
+                     (json_int_t)r->images, "augment", r->augment);
 }
 
 double ghn__meta_lr(const struct ghn_meta_recipe *recipe, int64_t step) {

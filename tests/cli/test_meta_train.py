@@ -11,7 +11,7 @@ from test_ghn import GHN, Case, digest, header_of
 class MetaTrain(Case):
     def command(self, folder, *options):
         return ["train", "--data", "shapes", "--dir", self.path(folder), "--meta-batch", "2",
-                "--batch-size", "8", "--threads", "1", "--precision", "f32", *options]
+                "--batch-size", "8", "--threads", "1", "--precision", "f32", "--validate", "0", *options]
 
     def train(self, folder, *options, code=0):
         return self.ghn(*self.command(folder, *options), code=code)
@@ -46,6 +46,15 @@ class MetaTrain(Case):
         summary = json.loads(out)
         self.assertEqual(1, summary["last"]["step"])
         self.assertEqual([1], [point["step"] for point in summary["history"]])
+
+    def test_validation_and_smaller_images(self):
+        _, err = self.train("folder", "--steps", "1", "--side", "16", "--max-flops", "10",
+                            "--clip-network", "5", "--validate", "2")
+        self.assertRegex(err, r"unseen architectures [0-9.]+ %")
+        header = header_of(self.path("folder/checkpoint.safetensors"))
+        self.assertEqual("[3,16,16]", header["__metadata__"]["input"])
+        _, err = self.train("other", "--steps", "1", "--side", "24", code=1)
+        self.assertIn("its images are 32 x 32; the network's input is 24 x 24", err)
 
     def test_another_recipe_is_refused(self):
         self.train("folder", "--steps", "1")

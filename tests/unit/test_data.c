@@ -185,11 +185,40 @@ static void sizes_must_fit(void **state) {
     (void)state;
     struct ghn_dataset *dataset = open_set("shapes");
     struct ghn_err err = GHN_ERR_INIT;
-    const int64_t fits[3] = {3, 32, 32}, larger[3] = {3, 224, 224}, grey[3] = {1, 32, 32};
+    const int64_t fits[3] = {3, 32, 32}, half[3] = {3, 16, 16}, oblong[3] = {3, 16, 32},
+                  part[3] = {3, 24, 24}, larger[3] = {3, 224, 224}, grey[3] = {1, 32, 32};
     assert_int_equal(ghn_dataset_fits(dataset, fits, &err), GHN_OK);
+    assert_int_equal(ghn_dataset_fits(dataset, half, &err), GHN_OK);
+    assert_int_equal(ghn_dataset_fits(dataset, oblong, &err), GHN_SHAPE_MISMATCH);
+    assert_int_equal(ghn_dataset_fits(dataset, part, &err), GHN_SHAPE_MISMATCH);
+    err = (struct ghn_err)GHN_ERR_INIT;
     assert_int_equal(ghn_dataset_fits(dataset, larger, &err), GHN_SHAPE_MISMATCH);
     assert_non_null(strstr(err.message, "224"));
     assert_int_equal(ghn_dataset_fits(dataset, grey, &err), GHN_SHAPE_MISMATCH);
+    ghn_dataset_free(dataset);
+}
+
+/* Smaller images are the means of 2 x 2 pixels of those that the same augmentation gives. */
+static void images_are_shrunk(void **state) {
+    (void)state;
+    enum { HALF = SIDE / 2 };
+    struct ghn_dataset *dataset = open_set("shapes");
+    struct ghn_loader_options options = augmented;
+    options.augmentation.cutout = 0;
+    struct ghn_loader *whole = open_loader(dataset, &options);
+    options.chw[1] = options.chw[2] = HALF;
+    struct ghn_loader *half = open_loader(dataset, &options);
+    const struct ghn_batch *large = next(whole), *small = next(half);
+    assert_memory_equal(large->labels, small->labels, BATCH * sizeof(*large->labels));
+    for (int n = 0; n < BATCH; n++)
+        for (int i = 0; i < HALF * HALF * 3; i++) {
+            int c = i % 3, x = i / 3 % HALF, y = i / 3 / HALF;
+            const float *at = large->images + n * PIXELS + (2 * y * SIDE + 2 * x) * 3 + c;
+            float mean = (at[0] + at[3] + at[SIDE * 3] + at[SIDE * 3 + 3]) / 4;
+            assert_float_equal(small->images[n * HALF * HALF * 3 + i], mean, 1e-5f);
+        }
+    ghn_loader_free(whole);
+    ghn_loader_free(half);
     ghn_dataset_free(dataset);
 }
 
@@ -227,6 +256,7 @@ int main(void) {
         cmocka_unit_test(shots_are_the_first_of_each_class),
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(sizes_must_fit),
+        cmocka_unit_test(images_are_shrunk),
         cmocka_unit_test(an_epoch_has_every_image_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

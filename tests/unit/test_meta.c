@@ -20,7 +20,7 @@
 #include "ghn/reference.h"
 #include "nn/loss.h"
 #include "nn/reference.h"
-#include "train/meta.h"
+#include "train/meta_impl.h"
 #include "train/tape.h"
 
 static struct ghn_err err;
@@ -206,6 +206,116 @@ static void test_bad_recipes(void **state) {
     recipe = small_recipe();
     recipe.max_nodes = 3;
     check_refused(&recipe, "max_nodes");
+    recipe = small_recipe();
+    recipe.max_flops = 1000;
+    check_refused(&recipe, "max_flops");
+    recipe = small_recipe();
+    recipe.side = 7;
+    check_refused(&recipe, "side");
+}
+
+/* Candidates are for the recipe's images and no larger than it says; each is the same as without
+ * that limit where it is small enough. */
+static void test_candidates(void **state) {
+    (void)state;
+    enum { MILLION = 1000000, GROUPS = 20 };
+    struct ghn_meta_recipe any = small_recipe();
+    any.pool = 0;
+    any.widths = true;
+    any.side = 16;
+    struct ghn_meta_recipe limited = any;
+    limited.max_flops = 10 * MILLION;
+    struct ghn__meta_batch batches[2];
+    struct ghn_pool *pool = NULL;
+    uint64_t next_use[2] = {0};
+    int replaced = 0;
+    ok(ghn_pool_new(2, &pool, &err));
+    for (int i = 0; i < 2; i++)
+        ok(ghn__meta_batch_init(&batches[i], any.meta_batch, &err));
+    for (int group = 0; group < GROUPS; group++) {
+        ok(ghn__meta_batch_draw(&batches[0], &any, dataset, pool, &next_use[0], &err));
+        ok(ghn__meta_batch_draw(&batches[1], &limited, dataset, pool, &next_use[1], &err));
+        for (int i = 0; i < any.meta_batch; i++) {
+            const struct ghn__candidate *a = &batches[0].candidates[i],
+                                        *b = &batches[1].candidates[i];
+            assert_int_equal(b->net.input[1], 16);
+            assert_true(b->arch->flops <= limited.max_flops);
+            if (a->arch->flops <= limited.max_flops)
+                assert_memory_equal(&a->net, &b->net, sizeof a->net);
+            else
+                replaced++;
+        }
+    }
+    assert_true(replaced > 0);
+    for (int i = 0; i < 2; i++)
+        ghn__meta_batch_done(&batches[i]);
+    ghn_pool_free(pool);
+}
+
+static void keep_norm(void *context, const struct ghn_meta_progress *progress, bool point) {
+    double *norms = context;
+    if (!point && !isnan(progress->gradient_norm))
+        norms[1] = progress->gradient_norm;
+}
+
+/* A network's gradient is cut to a norm: with next to none of it, nothing but the weight decay of
+ * Adam is left to learn from. */
+static void test_clip_network(void **state) {
+    (void)state;
+    struct ghn_meta_recipe recipe = small_recipe();
+    double norms[] = {NAN, NAN};
+    const struct ghn_meta_options options = {
+        .threads = 1, .report_seconds = 1e-9, .report = keep_norm, .context = norms};
+    struct ghn_model *model = NULL;
+    recipe.steps = 1;
+    for (int i = 0; i < 2; i++) {
+        recipe.clip_network = i * 1e-3;
+        ok(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err));
+        ghn_model_unref(model);
+        norms[i] = norms[1];
+    }
+    if (!(norms[1] > 0 && norms[1] < 1e-2 * norms[0]))
+        fail_msg("the gradient's norm went from %g to %g", norms[0], norms[1]);
+}
+
+struct validations {
+    int calls;
+    double told; /* by the last point */
+};
+
+static double validate(void *context, const struct ghn_model *model) {
+    struct validations *validations = context;
+    assert_non_null(model);
+    return 0.25 * ++validations->calls;
+}
+
+static void keep_validation(void *context, const struct ghn_meta_progress *progress, bool point) {
+    struct validations *validations = context;
+    if (point)
+        validations->told = progress->validation;
+}
+
+/* The hypernetwork is validated when it is time, and at the end. */
+static void test_validation(void **state) {
+    (void)state;
+    struct ghn_meta_recipe recipe = small_recipe();
+    struct validations validations = {0};
+    struct ghn_meta_options options = {.threads = 1,
+                                       .point_seconds = 1e-9,
+                                       .report = keep_validation,
+                                       .validate = validate,
+                                       .context = &validations};
+    struct ghn_model *model = NULL;
+    recipe.steps = 3;
+    ok(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err));
+    ghn_model_unref(model);
+    assert_int_equal(validations.calls, 1);
+    assert_float_equal(validations.told, 0.25, 0);
+    options.validate_seconds = 1e-9;
+    ok(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err));
+    ghn_model_unref(model);
+    assert_int_equal(validations.calls, 4);
+    assert_float_equal(validations.told, 1, 0);
 }
 
 /* What a training told last. */
@@ -462,9 +572,11 @@ static void test_whole_step(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_step),  cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_identity),    cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_bad_recipes), cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_whole_step),   cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_identity),     cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_bad_recipes),  cmocka_unit_test(test_candidates),
+        cmocka_unit_test(test_clip_network), cmocka_unit_test(test_validation),
+        cmocka_unit_test(test_learns),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
