@@ -30,7 +30,8 @@ const char cli_train_help[] =
     "                       3 x 32 x 32\n"
     "  --dir DIR            where the training's state is kept\n"
     "  -o, --output FILE    where the hypernetwork goes at the end\n"
-    "  --start GHN          begin with this hypernetwork instead of a random one\n"
+    "  --start GHN          begin with this hypernetwork instead of a random one; the checkpoint\n"
+    "                       lists the trainings behind it\n"
     "  --steps N            100000; more may be given to a training that has ended\n"
     "  --threads N          networks side by side; one for every processor\n"
     "  --save-minutes N     between states; 5\n"
@@ -171,14 +172,38 @@ static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
 
 /* --- Training --- */
 
-/* The machine and the program, for the checkpoint. */
-static json_t *provenance(void) {
+/* What a checkpoint says of its training, as one object; and with it, as an array in a string, what
+ * it says of the trainings before that one. */
+static json_t *earlier_stages(const struct ghn_model *start) {
+    const json_t *metadata = start ? ghn_model_metadata(start) : NULL;
+    const char *before = json_string_value(json_object_get(metadata, "training_stages"));
+    json_t *stages = before ? json_loads(before, 0, NULL) : json_array(), *stage = json_object();
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)metadata, key, value) {
+        if (strncmp(key, "training_", 9) == 0 && strcmp(key, "training_stages") != 0)
+            (void)json_object_set(stage, key + 9, value);
+    }
+    if (json_object_size(stage) > 0)
+        (void)json_array_append(stages, stage);
+    json_decref(stage);
+    return stages;
+}
+
+/* The machine, the program, and trainings that this one goes on from, for the checkpoint. */
+static json_t *provenance(const struct ghn_model *start) {
     struct utsname system = {0};
     char machine[256];
     (void)uname(&system);
     (void)snprintf(machine, sizeof machine, "%s, %ld processors", system.machine,
                    sysconf(_SC_NPROCESSORS_ONLN));
-    return json_pack("{s:s, s:s}", "training_machine", machine, "program", "ghn " GHN_VERSION);
+    json_t *stages = earlier_stages(start);
+    char *text = json_array_size(stages) > 0 ? json_dumps(stages, JSON_COMPACT) : NULL;
+    json_t *object = json_pack("{s:s, s:s, s:s*}", "training_machine", machine, "program",
+                               "ghn " GHN_VERSION, "training_stages", text);
+    free(text);
+    json_decref(stages);
+    return object;
 }
 
 static int print_summary(const struct wanted *wanted, const struct ghn_meta_progress *last) {
@@ -259,7 +284,7 @@ static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
         config.hid = (int)wanted->hid;
         config.num_classes = dataset->n_classes;
     }
-    json_t *origin = provenance();
+    json_t *origin = provenance(start);
     cli_train_progress_init(&view.progress);
     cli_stop_catch();
     cli_stop_on(SIGALRM);

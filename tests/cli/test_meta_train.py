@@ -47,6 +47,19 @@ class MetaTrain(Case):
         self.assertEqual(1, summary["last"]["step"])
         self.assertEqual([1], [point["step"] for point in summary["history"]])
 
+    def test_stages(self):
+        checkpoint = self.path("one/checkpoint.safetensors")
+        self.train("one", "--steps", "2")
+        self.train("two", "--steps", "1", "--start", checkpoint, "-o", self.path("second"))
+        self.train("three", "--steps", "1", "--start", self.path("second"))
+        metadata = header_of(self.path("three/checkpoint.safetensors"))["__metadata__"]
+        self.assertEqual("1", metadata["training_steps"])
+        stages = json.loads(metadata["training_stages"])
+        self.assertEqual([("2", "4"), ("1", "2")],
+                         [(stage["steps"], stage["architectures"]) for stage in stages])
+        self.assertNotIn("stages", stages[1])
+        self.assertEqual(0.001, json.loads(stages[0]["recipe"])["lr"])
+
     def test_validation_and_smaller_images(self):
         _, err = self.train("folder", "--steps", "1", "--side", "16", "--max-flops", "10",
                             "--clip-network", "5", "--validate", "2")
