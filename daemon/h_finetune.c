@@ -191,6 +191,8 @@ static bool parse(struct ghnd_request *request, struct work *work) {
         status = ghn_json_expect(work->root, "", JSON_OBJECT, &err);
     if (status == GHN_OK)
         status = ghn_recipe_from_json(work->root, "", &work->recipe, &err);
+    if (status == GHN_OK)
+        status = ghn_precision_check(work->recipe.precision, "precision", &err);
     const char *dataset = get_text(work->root, "dataset", true, &status, &err);
     const char *model = get_text(work->root, "model", false, &status, &err);
     const char *parameters = get_text(work->root, "parameters", false, &status, &err);

@@ -28,6 +28,15 @@ enum ghn_precision ghn_precision_best(void) {
     return ghn__dnnl_has_bf16() ? GHN_PRECISION_BF16 : GHN_PRECISION_F32;
 }
 
+enum ghn_status ghn_precision_check(enum ghn_precision precision, const char *where,
+                                    struct ghn_err *err) {
+    if (precision != GHN_PRECISION_BF16 || ghn__dnnl_isa() == GHN__ISA_AVX512)
+        return GHN_OK;
+    return ghn_fail(err, GHN_OUT_OF_RANGE, where,
+                    "bf16 takes a processor with AVX-512, which this one is not; expected f32 or "
+                    "auto");
+}
+
 /* --- A change of order, as a layer --- */
 
 static enum ghn_status reorder_forward(struct ghn__site *site, struct ghn_err *err) {
@@ -53,6 +62,9 @@ enum ghn_status ghn_run_new(const struct ghn_arch *arch, const struct ghn_run_op
     if (options->batch < 1 || options->batch > 1 << 20)
         return ghn_fail(err, GHN_OUT_OF_RANGE, "batch",
                         "%d images at a time; expected 1 to 1048576", options->batch);
+    enum ghn_status status = ghn_precision_check(options->precision, "precision", err);
+    if (status != GHN_OK)
+        return status;
     struct ghn_run *run = ghn_calloc(1, sizeof *run);
     if (!run)
         return ghn_fail_memory(err);
@@ -61,7 +73,7 @@ enum ghn_status ghn_run_new(const struct ghn_arch *arch, const struct ghn_run_op
     if (options->precision == GHN_PRECISION_AUTO)
         run->options.precision = ghn_precision_best();
     run->dtype = run->options.precision == GHN_PRECISION_BF16 ? GHN_BF16 : GHN_F32;
-    enum ghn_status status = ghn__plan_steps(run, err);
+    status = ghn__plan_steps(run, err);
     if (!status)
         status = ghn__plan_gradient(run, err);
     if (!status)

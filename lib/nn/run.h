@@ -54,9 +54,10 @@ struct ghn_run_options {
 
 struct ghn_run;
 
-/* Compiles arch, which must outlive the run. GHN_OUT_OF_RANGE, GHN_TOO_LARGE (activations beyond
- * 2^40 bytes), GHN_NO_MEMORY, or GHN_INTERNAL, naming the node, if the kernel library refuses it.
- * The caller frees with ghn_run_free. */
+/* Compiles arch, which must outlive the run. GHN_OUT_OF_RANGE (also as
+ * ghn_precision_check), GHN_TOO_LARGE (activations beyond 2^40 bytes), GHN_NO_MEMORY, or
+ * GHN_INTERNAL, naming the node, if the kernel library refuses it. The caller frees with
+ * ghn_run_free. */
 enum ghn_status ghn_run_new(const struct ghn_arch *arch, const struct ghn_run_options *options,
                             struct ghn_run **ret, struct ghn_err *err) GHN_MUST_CHECK;
 
@@ -90,5 +91,10 @@ const char *ghn_precision_name(enum ghn_precision precision);
 
 /* The precision that AUTO comes to on this processor. */
 enum ghn_precision ghn_precision_best(void);
+
+/* GHN_OUT_OF_RANGE at `where` for bf16 on a processor without AVX-512, for which there are no
+ * kernels. */
+enum ghn_status ghn_precision_check(enum ghn_precision precision, const char *where,
+                                    struct ghn_err *err) GHN_MUST_CHECK;
 
 #endif

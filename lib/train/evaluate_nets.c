@@ -56,6 +56,8 @@ static enum ghn_status check(const struct job *job, struct ghn_err *err) {
     const struct ghn_dataset *dataset = job->dataset;
     int classes = ghn_model_config(job->model)->num_classes;
     enum ghn_status status = check_networks(options, err);
+    if (status == GHN_OK)
+        status = ghn_precision_check(options->precision, "precision", err);
     if (status != GHN_OK)
         return status;
     if (classes != dataset->n_classes)

@@ -56,7 +56,7 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
     enum ghn_status status = GHN_OK;
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges && status == GHN_OK; i++)
         status = check(ranges[i].field, ranges[i].value, ranges[i].min, ranges[i].max, err);
-    return status;
+    return status == GHN_OK ? ghn_precision_check(recipe->precision, "precision", err) : status;
 }
 
 json_t *ghn__meta_recipe_identity(const struct ghn_meta_recipe *r) {

@@ -214,7 +214,7 @@ FAMILIES = {
     "resnet18": (True, 64, None),
     "resnext50_32x4d": (False, 64, None, 0.001),
     "wide_resnet50_2": (False, 64, None),
-    "squeezenet1_1": (True, 64, None),
+    "squeezenet1_1": (True, 64, None, 0.001),
     "densenet121": (False, 64, None),
     "googlenet": (False, 64, None, 0.001),
     "inception_v3": (False, 96, None, 0.001),

@@ -80,6 +80,8 @@ static void by_hand(int64_t index, int64_t *ret_n_parameters, struct ghn_evaluat
     struct ghn_params *params = NULL;
     struct ghn_prediction *prediction = NULL;
     const struct ghn_predict_options options = {0};
+    int team = ghn__parallel_threads();
+    ghn__parallel_set_threads(1); /* as there: the bits of some kernels depend on it */
     assert_int_equal(ghn_sample_net(GHN_DEEPNETS_TRAIN, 0, index, &net, &err), GHN_OK);
     assert_int_equal(ghn_net_to_arch(&net, &ghn_limits_default, &arch, &err), GHN_OK);
     assert_int_equal(ghn_graph_from_arch(arch, &ghn_limits_default, &graph, &err), GHN_OK);
@@ -90,6 +92,7 @@ static void by_hand(int64_t index, int64_t *ret_n_parameters, struct ghn_evaluat
                                   GHN_MODE_BATCH_STATISTICS, GHN_PRECISION_F32, NULL, ret, &err),
                      GHN_OK);
     *ret_n_parameters = arch->n_parameters;
+    ghn__parallel_set_threads(team);
     ghn_params_free(params);
     ghn_prediction_free(prediction);
     ghn_graph_free(graph);
