@@ -70,6 +70,7 @@ static struct ghn_meta_recipe small_recipe(void) {
     recipe.steps = 6;
     recipe.meta_batch = 3;
     recipe.batch_size = 8;
+    recipe.side = 16;
     recipe.images = 64;
     recipe.pool = 4;
     recipe.widths = false;
@@ -349,7 +350,7 @@ static void test_learns(void **state) {
 
 /* --- The gradient of a step --- */
 
-enum { IMAGES = 4, CLASSES = 10, PIXELS = 3 * 32 * 32 };
+enum { IMAGES = 4, CLASSES = 10, SIDE = 16, AREA = SIDE * SIDE, PIXELS = 3 * AREA };
 
 /* A network and its graph, run in f64 with predicted parameters. */
 struct subject {
@@ -368,6 +369,7 @@ static struct ghn_arch *smooth_network(int64_t index) {
     struct ghn_arch *arch = NULL, *ret = NULL;
     ok(ghn_sample_net(GHN_DEEPNETS_TRAIN, 5, index, &net, &err));
     net.C = 16;
+    net.input[1] = net.input[2] = SIDE;
     net.fc_layers = 1; /* two have dropout between them */
     ok(ghn_net_to_arch(&net, &ghn_limits_default, &arch, &err));
     json_t *root = ghn_arch_to_json(arch), *node;
@@ -479,8 +481,8 @@ static void fast_gradient(struct subject *s, struct ghn_hypernet *h, struct ghn_
     static float images[IMAGES * PIXELS], logits[IMAGES * CLASSES], dlogits[IMAGES * CLASSES];
     for (int i = 0; i < IMAGES; i++)
         for (int c = 0; c < 3; c++)
-            for (int p = 0; p < 1024; p++)
-                images[(i * 1024 + p) * 3 + c] = (float)s->images[(i * 3 + c) * 1024 + p];
+            for (int p = 0; p < AREA; p++)
+                images[(i * AREA + p) * 3 + c] = (float)s->images[(i * 3 + c) * AREA + p];
     float *gradient = calloc((size_t)s->params->n, sizeof *gradient);
     assert_non_null(gradient);
     ok(ghn_tape_write(tape, 0, 0, s->params, &err));
