@@ -2,16 +2,11 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "base/mem.h"
-#include "nn/kernels.h"
 #include "train/meta_impl.h"
-#include "train/optimizer.h"
-
-enum { MAX_FAILURES = 100 }; /* steps in a row without a finite network or gradient */
 
 /* Sums over the steps since some point. */
 struct tally {
@@ -26,20 +21,14 @@ struct training {
     const struct ghn_meta_recipe *recipe;
     const struct ghn_meta_options *options;
 
-    struct ghn_hypernet *hypernet;
-    struct ghn_tape *tape;
-    struct ghn__meta_workers *workers;
+    struct ghn__meta_learner learner;
     struct ghn__meta_batch batch;
     struct ghn_loader *loader;
-    float *m, *v; /* (n) Adam's moments */
-    int64_t n;
     json_t *history;
-    struct ghn__meta_counters counters;
     struct ghn_arena arena;
     const char *state_path, *checkpoint_path; /* NULL: nothing is kept */
 
     struct tally since_point, since_report, sitting;
-    int failures;
     double clock; /* when counters.seconds was right */
     double saved, reported, pointed, validated;
 };
@@ -89,29 +78,16 @@ static enum ghn_status open_paths(struct training *t, struct ghn_err *err) {
     return t->state_path && t->checkpoint_path ? GHN_OK : ghn_fail_memory(err);
 }
 
-static enum ghn_status open_hypernet(struct training *t, const struct ghn_model *start,
-                                     struct ghn_err *err) {
-    enum ghn_status status = start
-                                 ? ghn_hypernet_from_model(start, &t->hypernet, err)
-                                 : ghn_hypernet_new(t->config, t->recipe->seed, &t->hypernet, err);
-    if (status != GHN_OK)
-        return status;
-    t->n = ghn_hypernet_n(t->hypernet);
-    t->m = ghn_calloc((size_t)t->n, sizeof *t->m);
-    t->v = ghn_calloc((size_t)t->n, sizeof *t->v);
-    t->history = json_array();
-    return t->m && t->v && t->history ? ghn_tape_new(&t->tape, err) : ghn_fail_memory(err);
-}
-
 static enum ghn_status set_up(struct training *t, const struct ghn_model *start,
                               struct ghn_err *err) {
     enum ghn_status status = check(t, err);
     if (status == GHN_OK)
         status = open_loader(t, err);
     if (status == GHN_OK)
-        status = open_hypernet(t, start, err);
-    if (status == GHN_OK)
-        status = ghn__meta_workers_new(t->options->threads, &t->workers, err);
+        status = ghn__meta_learner_init(&t->learner, t->config, start, t->recipe,
+                                        t->options->threads, err);
+    if (status == GHN_OK && !(t->history = json_array()))
+        status = ghn_fail_memory(err);
     if (status == GHN_OK)
         status = ghn__meta_batch_init(&t->batch, t->recipe->meta_batch, err);
     return status == GHN_OK ? open_paths(t, err) : status;
@@ -119,12 +95,8 @@ static enum ghn_status set_up(struct training *t, const struct ghn_model *start,
 
 static void tear_down(struct training *t) {
     ghn__meta_batch_done(&t->batch);
-    ghn__meta_workers_free(t->workers);
-    ghn_tape_free(t->tape);
-    ghn_hypernet_free(t->hypernet);
+    ghn__meta_learner_done(&t->learner);
     ghn_loader_free(t->loader);
-    ghn_free(t->m);
-    ghn_free(t->v);
     json_decref(t->history);
     ghn_arena_done(&t->arena);
 }
@@ -135,23 +107,23 @@ static struct ghn__meta_state state_of(struct training *t) {
     return (struct ghn__meta_state){.config = t->config,
                                     .dataset = t->dataset,
                                     .recipe = t->recipe,
-                                    .counters = &t->counters,
-                                    .n = t->n,
-                                    .values = ghn_hypernet_values(t->hypernet),
-                                    .m = t->m,
-                                    .v = t->v,
+                                    .counters = &t->learner.counters,
+                                    .n = t->learner.n,
+                                    .values = ghn_hypernet_values(t->learner.hypernet),
+                                    .m = t->learner.m,
+                                    .v = t->learner.v,
                                     .history = &t->history};
 }
 
 static void advance_clock(struct training *t) {
     double time = now();
-    t->counters.seconds += time - t->clock;
+    t->learner.counters.seconds += time - t->clock;
     t->clock = time;
 }
 
 /* What the checkpoint says of its training: strings only, as safetensors has them. */
 static json_t *provenance(const struct training *t) {
-    const struct ghn__meta_counters *c = &t->counters;
+    const struct ghn__meta_counters *c = &t->learner.counters;
     json_t *identity = ghn__meta_recipe_identity(t->recipe);
     char *recipe = identity ? json_dumps(identity, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
     json_t *root = recipe ? json_object() : NULL;
@@ -189,7 +161,7 @@ static enum ghn_status save(struct training *t, struct ghn_err *err) {
     json_t *metadata = NULL;
     enum ghn_status status = ghn__meta_state_save(t->state_path, &state, err);
     if (status == GHN_OK)
-        status = ghn_hypernet_to_model(t->hypernet, &model, err);
+        status = ghn_hypernet_to_model(t->learner.hypernet, &model, err);
     if (status == GHN_OK) {
         metadata = provenance(t);
         status = metadata ? ghn_model_save(model, t->checkpoint_path, metadata, err)
@@ -207,7 +179,7 @@ static double per(double sum, int64_t n) {
 }
 
 static struct ghn_meta_progress progress_of(struct training *t, const struct tally *tally) {
-    int64_t step = t->counters.step, left = t->recipe->steps - step;
+    int64_t step = t->learner.counters.step, left = t->recipe->steps - step;
     advance_clock(t);
     return (struct ghn_meta_progress){
         .step = step,
@@ -218,9 +190,9 @@ static struct ghn_meta_progress progress_of(struct training *t, const struct tal
         .lr = step > 0 ? ghn__meta_lr(t->recipe, step - 1) : NAN,
         .architectures_per_second =
             tally->seconds > 0 ? (double)tally->networks / tally->seconds : NAN,
-        .seconds = t->counters.seconds,
+        .seconds = t->learner.counters.seconds,
         .seconds_left = per(t->sitting.seconds * (double)left, t->sitting.steps),
-        .not_finite = t->counters.not_finite,
+        .not_finite = t->learner.counters.not_finite,
         .validation = NAN,
     };
 }
@@ -245,7 +217,7 @@ static double or_default(double seconds, double otherwise) {
 
 static enum ghn_status validate(struct training *t, double *ret, struct ghn_err *err) {
     struct ghn_model *model = NULL;
-    enum ghn_status status = ghn_hypernet_to_model(t->hypernet, &model, err);
+    enum ghn_status status = ghn_hypernet_to_model(t->learner.hypernet, &model, err);
     if (status != GHN_OK)
         return status;
     *ret = t->options->validate(t->options->context, model);
@@ -275,28 +247,6 @@ static enum ghn_status add_point(struct training *t, bool last, struct ghn_err *
 
 /* --- Steps --- */
 
-/* One step of Adam with the gradient times `scale`: with decoupled weight decay AdamW. */
-static void update(struct training *t, float scale, double lr) {
-    const struct ghn_meta_recipe *r = t->recipe;
-    float *values = ghn_hypernet_values(t->hypernet),
-          *gradient = ghn_hypernet_gradient(t->hypernet);
-    double number = (double)++t->counters.updates;
-    if (!r->decoupled)
-        for (int64_t i = 0; i < t->n; i++)
-            gradient[i] = scale * gradient[i] + (float)r->weight_decay * values[i];
-    const struct ghn__adamw coefficients = {
-        .beta1 = (float)r->beta1,
-        .beta2 = (float)r->beta2,
-        .eps = (float)r->eps,
-        .keep = r->decoupled ? (float)(1 - lr * r->weight_decay) : 1.0f,
-        .rate = (float)(lr / (1 - pow(r->beta1, number))),
-        .inverse_root = (float)(1 / sqrt(1 - pow(r->beta2, number))),
-    };
-    ghn__nn_kernels()->adamw(values, t->m, t->v, gradient, 0, t->n, r->decoupled ? scale : 1.0f,
-                             &coefficients);
-    memset(gradient, 0, (size_t)t->n * sizeof *gradient);
-}
-
 static void add_to(struct tally *tally, const struct tally *step) {
     tally->loss += step->loss;
     tally->norm += step->norm;
@@ -307,85 +257,36 @@ static void add_to(struct tally *tally, const struct tally *step) {
     tally->seconds += step->seconds;
 }
 
-static void count_candidates(struct training *t, int n_images, struct tally *ret) {
-    for (int i = 0; i < t->batch.m; i++) {
-        const struct ghn__candidate *candidate = &t->batch.candidates[i];
-        t->counters.architectures++;
-        if (!candidate->finite) {
-            t->counters.not_finite++;
-            continue;
-        }
-        ret->loss += candidate->loss;
-        ret->correct += candidate->correct;
-        ret->images += n_images;
-        ret->networks++;
-    }
-    t->counters.images += n_images;
-}
-
-/* A step from which nothing could be learned; too many of them in a row are the end. */
-static enum ghn_status learned_nothing(struct training *t, struct ghn_err *err) {
-    if (++t->failures < MAX_FAILURES)
-        return GHN_OK;
-    return ghn_fail(
-        err, GHN_DIVERGED, NULL,
-        "no network had a finite loss, or the gradient was not finite, in %d steps in a "
-        "row; a lower learning rate than %g may help",
-        MAX_FAILURES, t->recipe->lr);
-}
-
-/* Backward through the hypernetwork, and the optimiser's step, unless no candidate was finite. */
-static enum ghn_status learn(struct training *t, struct tally *step, struct ghn_err *err) {
-    if (step->networks == 0)
-        return learned_nothing(t, err);
-    enum ghn_status status =
-        ghn_hypernet_backward(t->hypernet, t->tape, ghn__meta_workers_pool(t->workers), err);
-    if (status != GHN_OK)
-        return status;
-    float *gradient = ghn_hypernet_gradient(t->hypernet);
-    step->norm = ghn__norm(gradient, t->n);
-    step->steps = 1;
-    if (!isfinite(step->norm)) {
-        memset(gradient, 0, (size_t)t->n * sizeof *gradient);
-        step->norm = 0;
-        step->steps = 0;
-        return learned_nothing(t, err);
-    }
-    t->failures = 0;
-    double clip = t->recipe->clip_norm;
-    update(t, clip > 0 ? (float)fmin(1, clip / (step->norm + 1e-6)) : 1.0f,
-           ghn__meta_lr(t->recipe, t->counters.step));
-    return GHN_OK;
+static struct tally tally_of(const struct ghn__meta_outcome *outcome, int n_images,
+                             double seconds) {
+    return (struct tally){.loss = outcome->loss,
+                          .norm = outcome->norm,
+                          .steps = outcome->learned,
+                          .networks = outcome->networks,
+                          .correct = outcome->correct,
+                          .images = (int64_t)outcome->networks * n_images,
+                          .seconds = seconds};
 }
 
 static enum ghn_status train_step(struct training *t, struct ghn_err *err) {
     double started = now();
-    const struct ghn_graph *graphs[64];
     const struct ghn_batch *images = NULL;
-    struct ghn_pool *pool = ghn__meta_workers_pool(t->workers);
-    struct tally step = {0};
+    struct ghn_pool *pool = ghn__meta_workers_pool(t->learner.workers);
+    struct ghn__meta_outcome outcome = {0};
     enum ghn_status status = ghn_loader_next(t->loader, &images, err);
     if (status == GHN_OK)
-        status = ghn__meta_batch_draw(&t->batch, t->recipe, t->dataset, pool, &t->counters.next_use,
-                                      err);
-    if (status != GHN_OK)
-        return status;
-    for (int i = 0; i < t->batch.m; i++)
-        graphs[i] = t->batch.candidates[i].graph;
-    status = ghn_hypernet_forward(t->hypernet, graphs, t->batch.m, pool, t->tape, err);
+        status = ghn__meta_batch_draw(&t->batch, t->recipe, t->dataset, pool,
+                                      &t->learner.counters.next_use, err);
     if (status == GHN_OK)
-        status = ghn__meta_workers_run(t->workers, t->recipe, &t->batch, t->tape, images, err);
+        status = ghn__meta_learner_step(&t->learner, &t->batch, images, &outcome, err);
     if (status != GHN_OK)
         return status;
-    count_candidates(t, images->n, &step);
-    status = learn(t, &step, err);
-    t->counters.step++;
-    step.seconds = now() - started;
+    struct tally step = tally_of(&outcome, images->n, now() - started);
     add_to(&t->since_point, &step);
     add_to(&t->since_report, &step);
     step.steps = 1;
     add_to(&t->sitting, &step);
-    return status;
+    return GHN_OK;
 }
 
 /* --- The loop --- */
@@ -398,7 +299,7 @@ static bool is_stopped(const struct training *t) {
 /* What is due between steps. */
 static enum ghn_status settle(struct training *t, struct ghn_err *err) {
     double time = now();
-    bool last = t->counters.step >= t->recipe->steps;
+    bool last = t->learner.counters.step >= t->recipe->steps;
     enum ghn_status status = GHN_OK;
     if (time - t->reported >= or_default(t->options->report_seconds, 1) || last)
         report(t);
@@ -412,13 +313,13 @@ static enum ghn_status settle(struct training *t, struct ghn_err *err) {
 
 static enum ghn_status train(struct training *t, struct ghn_err *err) {
     enum ghn_status status = GHN_OK;
-    ghn_loader_seek(t->loader, t->counters.step);
+    ghn_loader_seek(t->loader, t->learner.counters.step);
     t->saved = t->pointed = t->validated = t->clock = now();
     report(t);
-    while (status == GHN_OK && t->counters.step < t->recipe->steps) {
+    while (status == GHN_OK && t->learner.counters.step < t->recipe->steps) {
         if (is_stopped(t))
             return ghn_fail(err, GHN_STOPPED, NULL, "stopped after step %lld of %lld",
-                            (long long)t->counters.step, (long long)t->recipe->steps);
+                            (long long)t->learner.counters.step, (long long)t->recipe->steps);
         status = train_step(t, err);
         if (status == GHN_OK)
             status = settle(t, err);
@@ -458,7 +359,7 @@ enum ghn_status ghn_meta_train(const struct ghn_config *config, const struct ghn
         }
     }
     if (status == GHN_OK)
-        status = ghn_hypernet_to_model(t.hypernet, ret, err);
+        status = ghn_hypernet_to_model(t.learner.hypernet, ret, err);
     tear_down(&t);
     return status;
 }

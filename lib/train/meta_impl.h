@@ -72,8 +72,10 @@ enum ghn_status ghn__meta_workers_run(struct ghn__meta_workers *workers,
                                       const struct ghn_batch *images,
                                       struct ghn_err *err) GHN_MUST_CHECK;
 
-/* --- State --- */
+/* --- Steps --- */
 
+/* How far a training is. A learner's step counts, but for next_use and seconds, which are its
+ * caller's. */
 struct ghn__meta_counters {
     int64_t step;                  /* done */
     uint64_t next_use;             /* of candidates */
@@ -82,6 +84,45 @@ struct ghn__meta_counters {
     int64_t not_finite;
     double seconds; /* of training */
 };
+
+/* What a training learns with. */
+struct ghn__meta_learner {
+    const struct ghn_meta_recipe *recipe; /* borrowed */
+    struct ghn_hypernet *hypernet;
+    struct ghn_tape *tape;
+    struct ghn__meta_workers *workers;
+    int64_t n;    /* parameters of the hypernetwork */
+    float *m, *v; /* (n) Adam's moments */
+    struct ghn__meta_counters counters;
+    int failures; /* steps in a row from which nothing was learned */
+};
+
+/* What a step came to. */
+struct ghn__meta_outcome {
+    double loss;           /* summed over the networks that had a finite one, */
+    int networks, correct; /* so many, and so many of their images */
+    double norm;           /* of the gradient before clipping */
+    bool learned;          /* norm is finite, and the optimiser made its step */
+};
+
+/* A learner that has done nothing, of PyTorch's initial values or, with `start`, a model's. To be
+ * given back with ghn__meta_learner_done, also on failure. */
+enum ghn_status ghn__meta_learner_init(struct ghn__meta_learner *learner,
+                                       const struct ghn_config *config,
+                                       const struct ghn_model *start,
+                                       const struct ghn_meta_recipe *recipe, int threads,
+                                       struct ghn_err *err) GHN_MUST_CHECK;
+void ghn__meta_learner_done(struct ghn__meta_learner *learner);
+
+/* One step on those candidates and images. GHN_DIVERGED when too many steps in a row came to
+ * nothing. */
+enum ghn_status ghn__meta_learner_step(struct ghn__meta_learner *learner,
+                                       struct ghn__meta_batch *batch,
+                                       const struct ghn_batch *images,
+                                       struct ghn__meta_outcome *ret,
+                                       struct ghn_err *err) GHN_MUST_CHECK;
+
+/* --- State --- */
 
 struct ghn__meta_state {
     const struct ghn_config *config;
