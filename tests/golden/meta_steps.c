@@ -4,9 +4,10 @@
  *
  * DATA holds "images", f32 (M, H, W, C), and "labels", i32 (M); step s takes batch s modulo
  * M / batch_size. PLAN is an object: "batch_size", "lr", "warmup_steps", "weight_decay", "beta1",
- * "eps" and "clip_norm" of the recipe, those left out having its defaults; "threads"; and "steps",
- * for every step a list of requests of the genotype form, as many for each. A network with two
- * linear layers has dropout; for the same numbers elsewhere all should have one.
+ * "eps" and "clip_norm" of the recipe, those left out having its defaults; "threads"; "steps", for
+ * every step a list of requests of the genotype form, as many for each; and "wait": if true, every
+ * step begins when a line comes on standard input. A network with two linear layers has dropout;
+ * for the same numbers elsewhere all should have one.
  *
  * Every step prints a JSON line: the mean of its networks' losses, the norm of the gradient before
  * clipping, the seconds of the step, and those that making architectures and graphs of the requests
@@ -33,7 +34,7 @@ static double now(void) {
 struct run {
     json_t *plan;
     struct ghn_meta_recipe recipe;
-    int threads;
+    int threads, wait;
     struct ghn_tensors *data;
     struct ghn_batch images; /* borrows from data */
     int64_t n_batches, n_in; /* n_in: elements of an image */
@@ -54,10 +55,11 @@ static enum ghn_status read_plan(struct run *run, const char *path, struct ghn_e
     r->precision = GHN_PRECISION_F32;
     json_int_t warmup_steps = 0;
     const json_t *steps = NULL;
-    if (json_unpack_ex(run->plan, &error, 0, "{s?i, s?F, s?I, s?F, s?F, s?F, s?F, s?i, s:o}",
+    if (json_unpack_ex(run->plan, &error, 0, "{s?i, s?F, s?I, s?F, s?F, s?F, s?F, s?i, s?b, s:o}",
                        "batch_size", &r->batch_size, "lr", &r->lr, "warmup_steps", &warmup_steps,
                        "weight_decay", &r->weight_decay, "beta1", &r->beta1, "eps", &r->eps,
-                       "clip_norm", &r->clip_norm, "threads", &run->threads, "steps", &steps) != 0)
+                       "clip_norm", &r->clip_norm, "threads", &run->threads, "wait", &run->wait,
+                       "steps", &steps) != 0)
         return ghn_fail(err, GHN_WRONG_TYPE, path, "%s", error.text);
     r->warmup_steps = warmup_steps;
     r->steps = (int64_t)json_array_size(steps);
@@ -156,6 +158,13 @@ static enum ghn_status step(struct run *run, int64_t number, struct ghn_err *err
     return status;
 }
 
+static bool may_go_on(const struct run *run) {
+    int c = run->wait ? getchar() : '\n';
+    while (c != '\n' && c != EOF)
+        c = getchar();
+    return c != EOF;
+}
+
 /* Adam's first moments as a hypernetwork's tensors. */
 static enum ghn_status write_moments(struct run *run, const char *path, struct ghn_err *err) {
     struct ghn__meta_learner *learner = &run->learner;
@@ -177,7 +186,7 @@ int main(int argc, char **argv) {
         return 2;
     }
     enum ghn_status status = open_run(&run, argv + 1, &err);
-    for (int64_t i = 0; i < run.recipe.steps && status == GHN_OK; i++)
+    for (int64_t i = 0; status == GHN_OK && i < run.recipe.steps && may_go_on(&run); i++)
         status = step(&run, i, &err);
     if (status == GHN_OK && argc == 5)
         status = write_moments(&run, argv[4], &err);
