@@ -33,7 +33,7 @@ def network(normal, reduce, **net):
             "net": {"C": 16, "n_cells": 3, "norm": "bnorm", "fc_layers": 1, **net}}
 
 
-# Every operation of a cell but none, every stem and head.
+# Every kind of operation but none, every stem, both heads.
 NETWORKS = [
     network([["sep_conv_3x3", 0], ["conv_7x1_1x7", 1]], [["max_pool_3x3", 0], ["conv_3x3", 1]]),
     network([["msa", 0], ["skip_connect", 1]], [["avg_pool_3x3", 0], ["msa", 1]]),
