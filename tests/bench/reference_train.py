@@ -22,7 +22,7 @@ Two things are not the paper's, because with them the question has an answer in 
 The hypernetwork is one that ghn train has trained for 400 steps of small networks (--checkpoint names
 another), not a fresh one. What a fresh one predicts makes networks whose features hardly depend on
 the image, and their batch norms magnify what little they do, and the rounding with it: the gradient
-of a single step is wrong by 1e-3 and more in f32, ours and, more so, the reference's.
+of a single step is wrong by 1e-3 to 4e-3 in f32, ours and the reference's alike.
 
 The learning rate grows to 1e-3 over 100 steps (--warmup-steps). Adam's first steps are the learning
 rate times the sign of the gradient, whatever its size, so that where rounding turns the sign of an
