@@ -20,9 +20,8 @@
 #include "deepnets/sample.h"
 #include "graph/graph.h"
 #include "sampling.h"
-#include "sanitized.h"
 
-enum { SAMPLE = SANITIZED ? 5000 : 40000, GRAPHS = SANITIZED ? 1500 : 12000, REFERENCE = 4000 };
+enum { SAMPLE = 40000, GRAPHS = 12000, REFERENCE = 4000 };
 
 static struct ghn_net *nets; /* SAMPLE training networks */
 
