@@ -54,7 +54,10 @@ import warnings
 import numpy as np
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-sys.path[:0] = [os.path.join(ROOT, "clients", "python"), os.path.dirname(os.path.abspath(__file__))]
+sys.path[:0] = [os.path.join(ROOT, "clients", "python"), os.path.join(ROOT, "tests", "python"),
+                os.path.dirname(os.path.abspath(__file__))]
+
+from support import distances  # noqa: E402
 
 MEAN = (0.49139968, 0.48215827, 0.44653124)
 SD = (0.24703233, 0.24348505, 0.26158768)
@@ -165,21 +168,6 @@ class Ours:
 
 # --- The reference ---
 
-def distances(graph):
-    """(E, 3): u, v and the length of the shortest path between them, up to the cutoff."""
-    after = [[] for _ in graph["nodes"]]
-    for u, v in graph["edges"]:
-        after[u].append(v)
-    edges = []
-    for start in range(len(after)):
-        seen, level = {start}, [start]
-        for distance in range(1, CUTOFF + 1):
-            level = sorted({v for u in level for v in after[u]} - seen)
-            seen.update(level)
-            edges += [(start, v, distance) for v in level]
-    return sorted(edges)
-
-
 class Reference:
     """The public implementation's hypernetwork, and its graphs and networks of the same steps."""
 
@@ -221,7 +209,7 @@ class Reference:
             info[cell].append((i, name, node["op"], tuple(node["shape"]), i == n - 2, i == n - 1))
         return self.ppuda.graph.Graph(
             node_feat=torch.tensor([[primitives.index(node["op"])] for node in form["nodes"]]),
-            node_info=info, edges=torch.tensor(distances(form)))
+            node_info=info, edges=torch.tensor(sorted(distances(form, CUTOFF))))
 
     def prepare(self, step):
         """(networks, graphs) of a step; the graphs are made once."""

@@ -7,12 +7,16 @@ import shutil
 import signal
 import struct
 import subprocess
-import tempfile
+import sys
 import threading
 import time
 import unittest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
+
+from folder_case import FolderCase  # noqa: E402
+
 GHN, GHND = os.environ["GHN"], os.environ["GHND"]
 RESNET50 = os.path.join(ROOT, "deploy", "examples", "resnet50.json")
 GOLDEN = os.environ.get("GHN_GOLDEN", os.path.join(ROOT, "..", "shared", "golden"))
@@ -46,21 +50,8 @@ def digest(path):
         return hashlib.sha256(file.read()).hexdigest()
 
 
-class Case(unittest.TestCase):
+class Case(FolderCase):
     """A test in a folder of its own, with ghn at hand."""
-
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = folder.name
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
-    def write(self, name, value):
-        with open(self.path(name), "w", encoding="utf-8") as file:
-            file.write(value if isinstance(value, str) else json.dumps(value))
-        return self.path(name)
 
     def ghn(self, *arguments, code=0, stdin=""):
         """Runs ghn and returns (standard output, standard error)."""

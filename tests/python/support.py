@@ -10,7 +10,7 @@ import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "clients" / "python"))
+sys.path[:0] = [str(ROOT / "clients" / "python"), str(ROOT / "tests" / "support")]
 
 GOLDEN = pathlib.Path(os.environ.get("GHN_GOLDEN") or ROOT.parent / "shared" / "golden")
 
@@ -78,31 +78,35 @@ def program(path):
     return str(found)
 
 
+def run(path, *arguments, timeout=300, **settings):
+    """What a program of the build folder writes to standard output."""
+    done = subprocess.run([program(path), *map(str, arguments)], capture_output=True, text=True,
+                          timeout=timeout, check=False, **settings)
+    if done.returncode:
+        raise AssertionError(f"{path}: {done.stderr}")
+    return done.stdout
+
+
 def graph_of(arch):
     """The hypernetwork's graph of an architecture: {"nodes": [...], "edges": [[u, v], ...]}."""
-    done = subprocess.run([program("clients/ghn/ghn"), "graph", "-", "--json"],
-                          input=json.dumps(arch), capture_output=True, text=True, timeout=300,
-                          check=False)
-    if done.returncode:
-        raise AssertionError(f"ghn graph: {done.stderr}")
-    graph = json.loads(done.stdout)
+    graph = json.loads(run("clients/ghn/ghn", "graph", "-", "--json", input=json.dumps(arch)))
     return graph.get("graph", graph)
 
 
 def distances(graph, cutoff):
-    """(count, sum) of the distances from 1 to cutoff between the nodes of a graph."""
+    """[(u, v, length of the shortest path)] between the nodes of a graph, lengths from 1 to cutoff
+    (ghn2-spec B4)."""
     after = [[] for _ in graph["nodes"]]
     for u, v in graph["edges"]:
         after[u].append(v)
-    count = total = 0
+    found = []
     for start in range(len(after)):
         seen, level = {start}, [start]
         for distance in range(1, cutoff + 1):
-            level = list({v for u in level for v in after[u]} - seen)
+            level = sorted({v for u in level for v in after[u]} - seen)
             seen.update(level)
-            count += len(level)
-            total += distance * len(level)
-    return count, total
+            found += [(start, v, distance) for v in level]
+    return found
 
 
 class Daemon:

@@ -55,8 +55,8 @@ class Graphs(unittest.TestCase):
         counts = collections.Counter(n["op"] for n in graph["nodes"])
         self.assertEqual(counts, case["primitive_counts"])
         self.assertEqual(len(graph["edges"]), case["n_1hop"])
-        self.assertEqual(support.distances(graph, cutoff),
-                         (case["n_edges"], case["edge_dist_sum"]))
+        lengths = [length for _, _, length in support.distances(graph, cutoff)]
+        self.assertEqual((len(lengths), sum(lengths)), (case["n_edges"], case["edge_dist_sum"]))
 
         def parameters(nodes):
             return sorted((n["name"], n["op"], n["shape"]) for n in nodes

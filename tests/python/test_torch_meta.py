@@ -4,9 +4,6 @@ networks and hypernetwork have the same losses and norms of the gradient, in f32
 After more steps than these the norms of any two implementations part: the first steps of Adam move
 every parameter by the learning rate, whichever sign rounding gave its gradient."""
 import json
-import os
-import subprocess
-import tempfile
 import unittest
 
 import support
@@ -19,6 +16,7 @@ import torch.nn.functional as F  # noqa: E402
 
 import interpreter  # noqa: E402
 from arch_module import TRAIN, TrainingNode, on_path, without_checks  # noqa: E402
+from folder_case import FolderCase  # noqa: E402
 from ghn_client import read_safetensors, write_safetensors  # noqa: E402
 from torch_hypernet import Hypernet  # noqa: E402
 
@@ -44,27 +42,11 @@ NETWORKS = [
 ]
 
 
-def run(*command, **settings):
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True,
-                          timeout=300, check=False, **settings)
-    if done.returncode:
-        raise AssertionError(f"{command[0]}: {done.stderr}")
-    return done.stdout
-
-
-class MetaTraining(unittest.TestCase):
-    def setUp(self):
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = folder.name
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
-
+class MetaTraining(FolderCase):
     def given(self):
         """A hypernetwork's tensors, images and labels, also as files."""
-        run(support.program("clients/ghn/ghn"), "new", "-o", self.path("start"), "--hid",
-            CONFIG["hid"], "--max-shape", ",".join(map(str, CONFIG["max_shape"])))
+        support.run("clients/ghn/ghn", "new", "-o", self.path("start"), "--hid", CONFIG["hid"],
+                    "--max-shape", ",".join(map(str, CONFIG["max_shape"])))
         generator = np.random.default_rng(1)
         images = generator.standard_normal((2 * BATCH, SIDE, SIDE, 3)).astype(np.float32)
         labels = generator.integers(CONFIG["num_classes"], size=2 * BATCH).astype(np.int32)
@@ -74,19 +56,16 @@ class MetaTraining(unittest.TestCase):
                 torch.tensor(labels, dtype=torch.int64))
 
     def arch(self, request):
-        with open(self.path("request"), "w", encoding="utf-8") as file:
-            json.dump(request, file)
-        run(support.program("tests/golden/train_steps"), "start", self.path("request"), 0,
-            self.path("arch"), self.path("state"))
+        support.run("tests/golden/train_steps", "start", self.write("request", request), 0,
+                    self.path("arch"), self.path("state"))
         with open(self.path("arch"), encoding="utf-8") as file:
             return json.load(file)
 
     def train(self):
-        with open(self.path("plan"), "w", encoding="utf-8") as file:
-            json.dump({"batch_size": BATCH, "threads": 2, "steps": [NETWORKS] * STEPS, "lr": LR,
-                       "weight_decay": WEIGHT_DECAY, "clip_norm": CLIP}, file)
-        lines = run(support.program("tests/golden/meta_steps"), self.path("start"),
-                    self.path("data"), self.path("plan")).splitlines()
+        plan = {"batch_size": BATCH, "threads": 2, "steps": [NETWORKS] * STEPS, "lr": LR,
+                "weight_decay": WEIGHT_DECAY, "clip_norm": CLIP}
+        lines = support.run("tests/golden/meta_steps", self.path("start"), self.path("data"),
+                            self.write("plan", plan)).splitlines()
         return [(line["loss"], line["gradient_norm"]) for line in map(json.loads, lines)]
 
     def train_here(self, start, images, labels):

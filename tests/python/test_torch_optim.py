@@ -1,7 +1,6 @@
 """Optimisers, clipping and schedules are torch.optim's: the same steps, with the same gradients, end
 at the same values. PyTorch takes them in f64, so that the difference is libghn's rounding alone."""
 import json
-import subprocess
 import unittest
 
 import support
@@ -16,11 +15,7 @@ N, STEPS = 1003, 25
 def steps_of(recipe, values, gradients):
     """The values after each step, as the program has them."""
     text = json.dumps({"recipe": recipe, "values": values.tolist(), "gradients": gradients.tolist()})
-    done = subprocess.run([support.program("tests/python/optimizer_steps")], input=text,
-                          capture_output=True, text=True, timeout=120, check=False)
-    if done.returncode:
-        raise AssertionError(done.stderr)
-    return np.array(json.loads(done.stdout))
+    return np.array(json.loads(support.run("tests/python/optimizer_steps", input=text, timeout=120)))
 
 
 class Optim(unittest.TestCase):

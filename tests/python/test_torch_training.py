@@ -7,8 +7,6 @@ steps are plain SGD on both sides, and nothing is dropped. GHN_TEST_ALL=1 adds t
 """
 import json
 import os
-import subprocess
-import tempfile
 import unittest
 
 import support
@@ -25,6 +23,7 @@ from torchvision.models.swin_transformer import (  # noqa: E402
 from torchvision.ops import StochasticDepth  # noqa: E402
 
 from arch_module import ArchModule, without_randomness  # noqa: E402
+from folder_case import FolderCase  # noqa: E402
 from ghn_client import read_safetensors, trace, write_safetensors  # noqa: E402
 
 ALL = os.environ.get("GHN_TEST_ALL") == "1"
@@ -34,10 +33,7 @@ LR, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 1e-4
 
 def call(*arguments):
     """Runs the program."""
-    done = subprocess.run([support.program("tests/golden/train_steps"), *map(str, arguments)],
-                          capture_output=True, text=True, timeout=600, check=False)
-    if done.returncode:
-        raise AssertionError(done.stderr)
+    support.run("tests/golden/train_steps", *arguments, timeout=600)
 
 
 def prepare(module):
@@ -54,18 +50,13 @@ def prepare(module):
     return module
 
 
-class Training(unittest.TestCase):
+class Training(FolderCase):
     """What is compared, and how closely."""
 
     def setUp(self):
         support.program("tests/golden/train_steps")
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.folder = folder.name
+        super().setUp()
         torch.manual_seed(0)
-
-    def path(self, name):
-        return os.path.join(self.folder, name)
 
     def data(self, shape):
         """Random images and labels, also as the file that the program reads."""
@@ -98,8 +89,7 @@ class Training(unittest.TestCase):
     def train_there(self, arch, start, steps, lr):
         """What the program makes of the same."""
         write_safetensors(self.path("start"), start)
-        with open(self.path("arch"), "w", encoding="utf-8") as file:
-            json.dump(arch, file)
+        self.write("arch", arch)
         call("run", *map(self.path, ("arch", "start", "data", "end")), "train", "f32", BATCH,
              steps, lr, MOMENTUM, WEIGHT_DECAY)
         return read_safetensors(self.path("end"))[0]
@@ -254,9 +244,7 @@ class Genotypes(Training):
 
     def start(self, request):
         """(arch, state) of a request, initialised."""
-        with open(self.path("request"), "w", encoding="utf-8") as file:
-            json.dump(request, file)
-        call("start", self.path("request"), 1, self.path("form"), self.path("state"))
+        call("start", self.write("request", request), 1, self.path("form"), self.path("state"))
         with open(self.path("form"), encoding="utf-8") as file:
             arch = without_randomness(json.load(file))
         state = read_safetensors(self.path("state"))[0]

@@ -3,24 +3,11 @@ training. As plain as can be, and with nothing of libghn."""
 import torch
 import torch.nn.functional as F
 
+from support import distances
+
 PRIMITIVES = ("max_pool", "avg_pool", "sep_conv", "dil_conv", "conv", "msa", "cse", "sum", "concat",
               "input", "bias", "bn", "ln", "pos_enc", "glob_avg")
 CUTOFF = 50
-
-
-def distances(graph):
-    """[(u, v, length of the shortest path)] up to the cutoff (B4)."""
-    after = [[] for _ in graph["nodes"]]
-    for u, v in graph["edges"]:
-        after[u].append(v)
-    found = []
-    for start in range(len(after)):
-        seen, level = {start}, [start]
-        for distance in range(1, CUTOFF + 1):
-            level = sorted({v for u in level for v in after[u]} - seen)
-            seen.update(level)
-            found += [(start, v, distance) for v in level]
-    return found
 
 
 def nearest(table, value):
@@ -93,7 +80,7 @@ class Hypernet:
     def embed(self, graph):
         n = len(graph["nodes"])
         before, after = [[] for _ in range(n)], [[] for _ in range(n)]
-        for u, v, d in distances(graph):
+        for u, v, d in distances(graph, CUTOFF):
             before[v].append((u, d))
             after[u].append((v, d))
         h = self.sweep(list(self.features(graph)), range(n), before)

@@ -224,7 +224,6 @@ static void test_candidates(void **state) {
     struct ghn_meta_recipe any = small_recipe();
     any.pool = 0;
     any.widths = true;
-    any.side = 16;
     struct ghn_meta_recipe limited = any;
     limited.max_flops = 10 * MILLION;
     struct ghn__meta_batch batches[2];
@@ -254,27 +253,40 @@ static void test_candidates(void **state) {
     ghn_pool_free(pool);
 }
 
-static void keep_norm(void *context, const struct ghn_meta_progress *progress, bool point) {
-    double *norms = context;
-    if (!point && !isnan(progress->gradient_norm))
-        norms[1] = progress->gradient_norm;
+/* The first and the latest steps that a training told of. */
+struct told {
+    struct ghn_meta_progress first, last;
+};
+
+static void keep(void *context, const struct ghn_meta_progress *progress, bool point) {
+    struct told *told = context;
+    if (point || isnan(progress->loss))
+        return;
+    if (isnan(told->first.loss))
+        told->first = *progress;
+    told->last = *progress;
 }
 
-/* A network's gradient is cut to a norm: with next to none of it, nothing but the weight decay of
- * Adam is left to learn from. */
+/* What a training from the start told. */
+static struct told told_by(const struct ghn_meta_recipe *recipe, int threads) {
+    struct told told = {.first = {.loss = NAN}};
+    const struct ghn_meta_options options = {
+        .threads = threads, .report_seconds = 1e-9, .report = keep, .context = &told};
+    struct ghn_model *model = NULL;
+    ok(ghn_meta_train(&config, NULL, dataset, recipe, &options, &model, &err));
+    ghn_model_unref(model);
+    return told;
+}
+
+/* The gradient of each network is cut to a norm, and with it that of the hypernetwork. */
 static void test_clip_network(void **state) {
     (void)state;
     struct ghn_meta_recipe recipe = small_recipe();
-    double norms[] = {NAN, NAN};
-    const struct ghn_meta_options options = {
-        .threads = 1, .report_seconds = 1e-9, .report = keep_norm, .context = norms};
-    struct ghn_model *model = NULL;
+    double norms[2];
     recipe.steps = 1;
     for (int i = 0; i < 2; i++) {
         recipe.clip_network = i * 1e-3;
-        ok(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err));
-        ghn_model_unref(model);
-        norms[i] = norms[1];
+        norms[i] = told_by(&recipe, 1).last.gradient_norm;
     }
     if (!(norms[1] > 0 && norms[1] < 1e-2 * norms[0]))
         fail_msg("the gradient's norm went from %g to %g", norms[0], norms[1]);
@@ -320,33 +332,19 @@ static void test_validation(void **state) {
     assert_float_equal(validations.told, 1, 0);
 }
 
-/* What a training told last. */
-static void keep_loss(void *context, const struct ghn_meta_progress *progress, bool point) {
-    double *losses = context; /* the first, and the latest */
-    if (point || isnan(progress->loss))
-        return;
-    losses[0] = isnan(losses[0]) ? progress->loss : losses[0];
-    losses[1] = progress->loss;
-}
-
 /* The same networks and images again and again: the loss falls from that of a guess. */
 static void test_learns(void **state) {
     (void)state;
     struct ghn_meta_recipe recipe = small_recipe();
-    double losses[] = {NAN, NAN};
-    const struct ghn_meta_options options = {
-        .threads = 2, .report_seconds = 1e-9, .report = keep_loss, .context = losses};
-    struct ghn_model *model = NULL;
     recipe.steps = 60;
     recipe.pool = 2;
     recipe.images = 8;
     recipe.augment = false;
     recipe.lr = 3e-3;
-    ok(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err));
-    ghn_model_unref(model);
-    assert_true(losses[0] > 1.5);
-    if (!(losses[1] < 0.75 * losses[0]))
-        fail_msg("the loss went from %g to %g", losses[0], losses[1]);
+    struct told told = told_by(&recipe, 2);
+    assert_true(told.first.loss > 1.5);
+    if (!(told.last.loss < 0.75 * told.first.loss))
+        fail_msg("the loss went from %g to %g", told.first.loss, told.last.loss);
 }
 
 /* --- The gradient of a step --- */
