@@ -27,7 +27,7 @@ const char cli_train_help[] =
     "\n"
     "  --data FOLDER        the data set: CIFAR-10 or -100 (binary version), or\n"
     "                       train/CLASS/FILE.jpg ...; \"shapes\" is drawn. Images become\n"
-    "                       3 x 32 x 32\n"
+    "                       3 x 32 x 32, or what --side says\n"
     "  --dir DIR            where the training's state is kept\n"
     "  -o, --output FILE    where the hypernetwork goes at the end\n"
     "  --start GHN          begin with this hypernetwork instead of a random one; the checkpoint\n"
@@ -36,9 +36,8 @@ const char cli_train_help[] =
     "  --threads N          networks side by side; one for every processor\n"
     "  --save-minutes N     between states; 5\n"
     "  --stop-minutes N     stop, as Ctrl-C does, after so long\n"
-    "  --validate N         networks of the validation split that the hypernetwork is tried on "
-    "every\n"
-    "                       20 minutes and at the end; 16\n"
+    "  --validate N         networks of the validation split to try the hypernetwork on, every 20\n"
+    "                       minutes and at the end; 16, 0 for none\n"
     "  --json               a summary with the history, as a JSON object\n"
     "\n"
     "the recipe:\n"
@@ -54,12 +53,9 @@ const char cli_train_help[] =
     "  --clip-network X     largest norm of the gradient of one network, 0 for any; 0\n"
     "  --label-smoothing X  0\n"
     "  --pool N             train on the first N architectures only; 0 for ever new ones\n"
-    "  --max-flops N        only architectures with at most N million multiply-adds for an image; "
-    "0\n"
-    "                       for any\n"
-    "  --side N             of the images and so of the networks' input: images of a fixed size "
-    "are\n"
-    "                       shrunk to it; 32\n"
+    "  --max-flops N        only architectures of at most N million multiply-adds an image; 0 for\n"
+    "                       any\n"
+    "  --side N             pixels along a side of the images and so of the networks' input; 32\n"
     "  --no-widths          all networks with 32 channels\n"
     "  --max-nodes N        leave out meta-batches with more nodes; 2200, 0 for none\n"
     "  --images N           train on the first N images only; 0 for all\n"
@@ -172,38 +168,14 @@ static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
 
 /* --- Training --- */
 
-/* What a checkpoint says of its training, as one object; and with it, as an array in a string, what
- * it says of the trainings before that one. */
-static json_t *earlier_stages(const struct ghn_model *start) {
-    const json_t *metadata = start ? ghn_model_metadata(start) : NULL;
-    const char *before = json_string_value(json_object_get(metadata, "training_stages"));
-    json_t *stages = before ? json_loads(before, 0, NULL) : json_array(), *stage = json_object();
-    const char *key;
-    json_t *value;
-    json_object_foreach((json_t *)(uintptr_t)metadata, key, value) {
-        if (strncmp(key, "training_", 9) == 0 && strcmp(key, "training_stages") != 0)
-            (void)json_object_set(stage, key + 9, value);
-    }
-    if (json_object_size(stage) > 0)
-        (void)json_array_append(stages, stage);
-    json_decref(stage);
-    return stages;
-}
-
-/* The machine, the program, and trainings that this one goes on from, for the checkpoint. */
-static json_t *provenance(const struct ghn_model *start) {
+/* The machine and the program, for the checkpoint. */
+static json_t *provenance(void) {
     struct utsname system = {0};
     char machine[256];
     (void)uname(&system);
     (void)snprintf(machine, sizeof machine, "%s, %ld processors", system.machine,
                    sysconf(_SC_NPROCESSORS_ONLN));
-    json_t *stages = earlier_stages(start);
-    char *text = json_array_size(stages) > 0 ? json_dumps(stages, JSON_COMPACT) : NULL;
-    json_t *object = json_pack("{s:s, s:s, s:s*}", "training_machine", machine, "program",
-                               "ghn " GHN_VERSION, "training_stages", text);
-    free(text);
-    json_decref(stages);
-    return object;
+    return json_pack("{s:s, s:s}", "training_machine", machine, "program", "ghn " GHN_VERSION);
 }
 
 static int print_summary(const struct wanted *wanted, const struct ghn_meta_progress *last) {
@@ -284,7 +256,7 @@ static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
         config.hid = (int)wanted->hid;
         config.num_classes = dataset->n_classes;
     }
-    json_t *origin = provenance(start);
+    json_t *origin = provenance();
     cli_train_progress_init(&view.progress);
     cli_stop_catch();
     cli_stop_on(SIGALRM);

@@ -1,7 +1,6 @@
 #include "train_validate.h"
 
 #include <math.h>
-#include <stdio.h>
 
 #include "base/mem.h"
 #include "cli.h"
@@ -41,7 +40,7 @@ double cli_train_validate(const struct cli_train_validation *validation,
         status =
             ghn_summarise_scores(scores, n, false, validation->dataset->n_classes, &summary, &err);
     if (status != GHN_OK && status != GHN_STOPPED)
-        (void)fprintf(stderr, "ghn: no validation: %s: %s\n", err.where, err.message);
+        (void)cli_fail(&err, "the training goes on without this validation");
     ghn_free(scores);
     return summary.mean;
 }

@@ -240,7 +240,7 @@ enum ghn_status ghn_dataset_fits(const struct ghn_dataset *dataset, const int64_
                         dataset->channels, (long long)chw[0]);
     if (dataset->height == 0)
         return GHN_OK;
-    int64_t factor = dataset->height / chw[1];
+    int64_t factor = chw[1] > 0 ? dataset->height / chw[1] : 0;
     if (factor < 1 || dataset->height != factor * chw[1] || dataset->width != factor * chw[2])
         return ghn_fail(err, GHN_SHAPE_MISMATCH, dataset->name,
                         "its images are %d x %d; the network's input is %lld x %lld, not that or a "

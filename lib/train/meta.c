@@ -17,6 +17,7 @@ struct tally {
 
 struct training {
     const struct ghn_config *config;
+    const struct ghn_model *start; /* NULL: random values */
     const struct ghn_dataset *dataset;
     const struct ghn_meta_recipe *recipe;
     const struct ghn_meta_options *options;
@@ -78,13 +79,12 @@ static enum ghn_status open_paths(struct training *t, struct ghn_err *err) {
     return t->state_path && t->checkpoint_path ? GHN_OK : ghn_fail_memory(err);
 }
 
-static enum ghn_status set_up(struct training *t, const struct ghn_model *start,
-                              struct ghn_err *err) {
+static enum ghn_status set_up(struct training *t, struct ghn_err *err) {
     enum ghn_status status = check(t, err);
     if (status == GHN_OK)
         status = open_loader(t, err);
     if (status == GHN_OK)
-        status = ghn__meta_learner_init(&t->learner, t->config, start, t->recipe,
+        status = ghn__meta_learner_init(&t->learner, t->config, t->start, t->recipe,
                                         t->options->threads, err);
     if (status == GHN_OK && !(t->history = json_array()))
         status = ghn_fail_memory(err);
@@ -121,36 +121,6 @@ static void advance_clock(struct training *t) {
     t->clock = time;
 }
 
-/* What the checkpoint says of its training: strings only, as safetensors has them. */
-static json_t *provenance(const struct training *t) {
-    const struct ghn__meta_counters *c = &t->learner.counters;
-    json_t *identity = ghn__meta_recipe_identity(t->recipe);
-    char *recipe = identity ? json_dumps(identity, JSON_COMPACT | JSON_REAL_PRECISION(9)) : NULL;
-    json_t *root = recipe ? json_object() : NULL;
-    char text[32];
-#define SAY(name, format, value)                                                                   \
-    (void)snprintf(text, sizeof text, format, value);                                              \
-    (void)json_object_set_new(root, name, json_string(text))
-    SAY("training_steps", "%lld", (long long)c->step);
-    SAY("training_architectures", "%lld", (long long)c->architectures);
-    SAY("training_images", "%lld", (long long)c->images);
-    SAY("training_not_finite", "%lld", (long long)c->not_finite);
-    SAY("training_hours", "%.2f", c->seconds / 3600);
-#undef SAY
-    int side = t->recipe->side;
-    (void)json_object_set_new(root, "input", json_sprintf("[3,%d,%d]", side, side));
-    (void)json_object_set_new(root, "training_recipe", json_string(recipe));
-    (void)json_object_set_new(root, "dataset", json_string(t->dataset->name));
-    (void)json_object_set_new(root, "dataset_kind",
-                              json_string(ghn_dataset_kind_name(t->dataset->kind)));
-    (void)json_object_set_new(root, "trained", json_string("true"));
-    if (t->options->provenance)
-        (void)json_object_update(root, (json_t *)(uintptr_t)t->options->provenance);
-    json_decref(identity);
-    free(recipe);
-    return root;
-}
-
 static enum ghn_status save(struct training *t, struct ghn_err *err) {
     t->saved = now();
     advance_clock(t);
@@ -163,7 +133,7 @@ static enum ghn_status save(struct training *t, struct ghn_err *err) {
     if (status == GHN_OK)
         status = ghn_hypernet_to_model(t->learner.hypernet, &model, err);
     if (status == GHN_OK) {
-        metadata = provenance(t);
+        metadata = ghn__meta_provenance(&state, t->start, t->options->provenance);
         status = metadata ? ghn_model_save(model, t->checkpoint_path, metadata, err)
                           : ghn_fail_memory(err);
     }
@@ -340,11 +310,12 @@ enum ghn_status ghn_meta_train(const struct ghn_config *config, const struct ghn
                                const struct ghn_meta_options *options, struct ghn_model **ret,
                                struct ghn_err *err) {
     struct training t = {.config = config,
+                         .start = start,
                          .dataset = dataset,
                          .recipe = recipe,
                          .options = options,
                          .arena = GHN_ARENA_INIT};
-    enum ghn_status status = set_up(&t, start, err);
+    enum ghn_status status = set_up(&t, err);
     if (status == GHN_OK)
         status = begin(&t, err);
     if (status == GHN_OK)

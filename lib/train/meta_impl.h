@@ -134,6 +134,11 @@ struct ghn__meta_state {
     json_t **history;      /* an array of points; replaced by loading */
 };
 
+/* What a checkpoint's metadata says of its training, of those that made the hypernetwork that it
+ * began with (`start`, or NULL), and `more`, strings, or NULL. A new reference; NULL: no memory. */
+json_t *ghn__meta_provenance(const struct ghn__meta_state *state, const struct ghn_model *start,
+                             const json_t *more);
+
 /* As ghn__state_save and ghn__state_load. */
 enum ghn_status ghn__meta_state_save(const char *path, const struct ghn__meta_state *state,
                                      struct ghn_err *err) GHN_MUST_CHECK;

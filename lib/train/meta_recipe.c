@@ -61,8 +61,7 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
 
 json_t *ghn__meta_recipe_identity(const struct ghn_meta_recipe *r) {
     return json_pack("{s:i, s:i, s:I, s:I, s:i, s:b, s:i, s:f, s:I, s:b, s:f, s:f, s:f, s:f, s:f, "
-                     "s:f, s:f, s:s, s:I, "
-                     "s:I, s:I, s:b}",
+                     "s:f, s:f, s:s, s:I, s:I, s:I, s:b}",
                      "meta_batch", r->meta_batch, "max_nodes", r->max_nodes, "pool",
                      (json_int_t)r->pool, "max_flops", (json_int_t)r->max_flops, "side", r->side,
                      "widths", r->widths, "batch_size", r->batch_size, "lr", r->lr, "warmup_steps",
