@@ -43,12 +43,15 @@ const char cli_train_help[] =
     "the recipe:\n"
     "  --meta-batch N       architectures a step; 8\n"
     "  --batch-size N       images a step; 64\n"
-    "  --lr X               of Adam; 0.001\n"
+    "  --own-images         every architecture has images of its own, not all the same\n"
+    "  --optimizer adam|adamw|muon   adam; muon makes the steps of matrices orthogonal\n"
+    "  --lr X               0.001\n"
     "  --warmup-steps N     over which it grows from 0; 0\n"
     "  --decay-steps N      over which it falls to a hundredth, at the end; 0\n"
     "  --weight-decay X     1e-5\n"
-    "  --decoupled          weight decay apart from the gradient (AdamW)\n"
     "  --beta1 X, --beta2 X 0.9, 0.999\n"
+    "  --ema-decay X        checkpoints are a moving average of the parameters, with this decay a\n"
+    "                       step, as 0.999; 0, none\n"
     "  --clip-norm X        largest norm of the gradient; 5, 0 for any\n"
     "  --clip-network X     largest norm of the gradient of one network, 0 for any; 0\n"
     "  --label-smoothing X  0\n"
@@ -94,7 +97,7 @@ static int read_reals(const struct real *reals, size_t n) {
     return CLI_OK;
 }
 
-static int check(const struct wanted *wanted, const char *precision,
+static int check(const struct wanted *wanted, const char *precision, const char *optimizer,
                  struct ghn_meta_recipe *recipe) {
     if (!wanted->data)
         return cli_usage("train", "--data FOLDER is missing");
@@ -102,12 +105,14 @@ static int check(const struct wanted *wanted, const char *precision,
         return cli_usage("train", "--dir DIR is missing");
     if (precision && !ghn_precision_parse(precision, &recipe->precision))
         return cli_usage("train", "--precision %s; expected auto, f32 or bf16", precision);
+    if (optimizer && !ghn_meta_optimizer_parse(optimizer, &recipe->optimizer))
+        return cli_usage("train", "--optimizer %s; expected adam, adamw or muon", optimizer);
     return CLI_OK;
 }
 
 static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
     struct ghn_meta_recipe *r = &w->recipe;
-    const char *precision = NULL;
+    const char *precision = NULL, *optimizer = NULL;
     bool no_widths = false, no_augment = false;
     int64_t max_flops = 0, side = r->side, meta_batch = r->meta_batch, batch = r->batch_size,
             nodes = r->max_nodes, seed = 0;
@@ -115,10 +120,11 @@ static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
                            {"weight-decay", NULL, &r->weight_decay},
                            {"beta1", NULL, &r->beta1},
                            {"beta2", NULL, &r->beta2},
+                           {"ema-decay", NULL, &r->ema_decay},
                            {"clip-norm", NULL, &r->clip_norm},
                            {"clip-network", NULL, &r->clip_network},
                            {"label-smoothing", NULL, &r->label_smoothing}};
-    enum { OPTIONS = 25, REALS = sizeof reals / sizeof *reals };
+    enum { OPTIONS = 26, REALS = sizeof reals / sizeof *reals };
     const int64_t most = 1000000000;
     struct cli_option options[OPTIONS + REALS] = {
         {.name = "data", .text = &w->data},
@@ -133,9 +139,10 @@ static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
         {.name = "json", .flag = &w->json},
         {.name = "meta-batch", .number = &meta_batch, .min = 1, .max = 64},
         {.name = "batch-size", .number = &batch, .min = 1, .max = 4096},
+        {.name = "own-images", .flag = &r->own_images},
         {.name = "warmup-steps", .number = &r->warmup_steps, .min = 0, .max = most},
         {.name = "decay-steps", .number = &r->decay_steps, .min = 0, .max = most},
-        {.name = "decoupled", .flag = &r->decoupled},
+        {.name = "optimizer", .text = &optimizer},
         {.name = "pool", .number = &r->pool, .min = 0, .max = most},
         {.name = "max-flops", .number = &max_flops, .min = 0, .max = most},
         {.name = "side", .number = &side, .min = 8, .max = 224},
@@ -160,7 +167,7 @@ static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
     r->seed = (uint64_t)seed;
     r->widths = !no_widths;
     r->augment = !no_augment;
-    *ret_exit = check(w, precision, r);
+    *ret_exit = check(w, precision, optimizer, r);
     if (*ret_exit == CLI_OK)
         *ret_exit = read_reals(reals, REALS);
     return *ret_exit == CLI_OK;

@@ -60,9 +60,9 @@ enum ghn_status ghn_hypernet_from_model(const struct ghn_model *model, struct gh
     return GHN_OK;
 }
 
-enum ghn_status ghn_hypernet_to_model(const struct ghn_hypernet *h, struct ghn_model **ret,
-                                      struct ghn_err *err) {
-    return ghn__model_from_values(&h->config, h->values, ret, err);
+enum ghn_status ghn_hypernet_to_model(const struct ghn_hypernet *h, const float *values,
+                                      struct ghn_model **ret, struct ghn_err *err) {
+    return ghn__model_from_values(&h->config, values ? values : h->values, ret, err);
 }
 
 void ghn_hypernet_free(struct ghn_hypernet *h) {
@@ -87,6 +87,19 @@ float *ghn_hypernet_values(struct ghn_hypernet *h) {
 
 float *ghn_hypernet_gradient(struct ghn_hypernet *h) {
     return h->gradient;
+}
+
+int ghn_hypernet_matrices(const struct ghn_hypernet *h,
+                          struct ghn_matrix ret[GHN_HYPERNET_MATRICES]) {
+    int n = 0;
+    for (int i = 0; i < GHN__N_TENSORS; i++) {
+        const struct ghn__tensor_spec *spec = &h->specs[i];
+        if (spec->present && spec->shape.ndim >= 2 && spec->init == GHN__INIT_UNIFORM)
+            ret[n++] = (struct ghn_matrix){.first = h->tensors[i] - h->values,
+                                           .rows = (int)spec->shape.dim[0],
+                                           .cols = (int)spec->shape.dim[1]};
+    }
+    return n;
 }
 
 int64_t ghn__hypernet_n_embedder(const struct ghn_hypernet *h) {

@@ -33,10 +33,11 @@ enum ghn_status ghn_hypernet_new(const struct ghn_config *config, uint64_t seed,
 enum ghn_status ghn_hypernet_from_model(const struct ghn_model *model, struct ghn_hypernet **ret,
                                         struct ghn_err *err) GHN_MUST_CHECK;
 
-/* A model with the present values, for evaluating and saving; its metadata is empty. The caller
- * gives it back with ghn_model_unref. GHN_NO_MEMORY. */
-enum ghn_status ghn_hypernet_to_model(const struct ghn_hypernet *h, struct ghn_model **ret,
-                                      struct ghn_err *err) GHN_MUST_CHECK;
+/* A model of h's configuration with those values (ghn_hypernet_n), its own present ones for NULL,
+ * for evaluating and saving; its metadata is empty. The caller gives it back with ghn_model_unref.
+ * GHN_NO_MEMORY. */
+enum ghn_status ghn_hypernet_to_model(const struct ghn_hypernet *h, const float *values,
+                                      struct ghn_model **ret, struct ghn_err *err) GHN_MUST_CHECK;
 
 /* Frees a hypernetwork; NULL is allowed. */
 void ghn_hypernet_free(struct ghn_hypernet *h);
@@ -50,6 +51,18 @@ const struct ghn_config *ghn_hypernet_config(const struct ghn_hypernet *h);
 int64_t ghn_hypernet_n(const struct ghn_hypernet *h);
 float *ghn_hypernet_values(struct ghn_hypernet *h);
 float *ghn_hypernet_gradient(struct ghn_hypernet *h);
+
+/* A tensor that multiplies embeddings or features: (rows, cols), rows the outputs, from element
+ * `first` of the values on. */
+struct ghn_matrix {
+    int64_t first;
+    int rows, cols;
+};
+
+/* Fills ret with those of h, in the order of the values; returns how many. */
+enum { GHN_HYPERNET_MATRICES = 16 };
+int ghn_hypernet_matrices(const struct ghn_hypernet *h,
+                          struct ghn_matrix ret[GHN_HYPERNET_MATRICES]);
 
 /* --- The passes --- */
 

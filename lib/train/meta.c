@@ -56,7 +56,7 @@ static enum ghn_status open_loader(struct training *t, struct ghn_err *err) {
     bool folder = t->dataset->kind == GHN_DATASET_FOLDER;
     struct ghn_loader_options options = {
         .split = GHN_SPLIT_TRAIN,
-        .batch = t->recipe->batch_size,
+        .batch = ghn__meta_images(t->recipe),
         .first = t->recipe->first,
         .count = t->recipe->images,
         .shuffle = true,
@@ -112,6 +112,7 @@ static struct ghn__meta_state state_of(struct training *t) {
                                     .values = ghn_hypernet_values(t->learner.hypernet),
                                     .m = t->learner.m,
                                     .v = t->learner.v,
+                                    .ema = t->learner.ema,
                                     .history = &t->history};
 }
 
@@ -131,7 +132,7 @@ static enum ghn_status save(struct training *t, struct ghn_err *err) {
     json_t *metadata = NULL;
     enum ghn_status status = ghn__meta_state_save(t->state_path, &state, err);
     if (status == GHN_OK)
-        status = ghn_hypernet_to_model(t->learner.hypernet, &model, err);
+        status = ghn__meta_learner_model(&t->learner, &model, err);
     if (status == GHN_OK) {
         metadata = ghn__meta_provenance(&state, t->start, t->options->provenance);
         status = metadata ? ghn_model_save(model, t->checkpoint_path, metadata, err)
@@ -187,7 +188,7 @@ static double or_default(double seconds, double otherwise) {
 
 static enum ghn_status validate(struct training *t, double *ret, struct ghn_err *err) {
     struct ghn_model *model = NULL;
-    enum ghn_status status = ghn_hypernet_to_model(t->learner.hypernet, &model, err);
+    enum ghn_status status = ghn__meta_learner_model(&t->learner, &model, err);
     if (status != GHN_OK)
         return status;
     *ret = t->options->validate(t->options->context, model);
@@ -251,7 +252,7 @@ static enum ghn_status train_step(struct training *t, struct ghn_err *err) {
         status = ghn__meta_learner_step(&t->learner, &t->batch, images, &outcome, err);
     if (status != GHN_OK)
         return status;
-    struct tally step = tally_of(&outcome, images->n, now() - started);
+    struct tally step = tally_of(&outcome, t->recipe->batch_size, now() - started);
     add_to(&t->since_point, &step);
     add_to(&t->since_report, &step);
     step.steps = 1;
@@ -330,7 +331,7 @@ enum ghn_status ghn_meta_train(const struct ghn_config *config, const struct ghn
         }
     }
     if (status == GHN_OK)
-        status = ghn_hypernet_to_model(t.learner.hypernet, ret, err);
+        status = ghn__meta_learner_model(&t.learner, ret, err);
     tear_down(&t);
     return status;
 }

@@ -28,6 +28,14 @@
 #define GHN_META_STATE_FILE "meta.safetensors"
 #define GHN_META_CHECKPOINT_FILE "checkpoint.safetensors"
 
+/* Adam as the paper has it, weight decay added to the gradient; AdamW, apart from it; Muon for the
+ * matrices (train/muon.h), with beta1 as its momentum, and AdamW for all else. */
+enum ghn_meta_optimizer { GHN_META_ADAM, GHN_META_ADAMW, GHN_META_MUON };
+
+/* "adam", "adamw", "muon"; false for another name. */
+const char *ghn_meta_optimizer_name(enum ghn_meta_optimizer optimizer);
+bool ghn_meta_optimizer_parse(const char *name, enum ghn_meta_optimizer *ret);
+
 /* How a hypernetwork is trained; what is given first is ghn_meta_recipe_default's. */
 struct ghn_meta_recipe {
     int64_t steps;     /* 100,000; 1 to 10^9. A training may be given more later */
@@ -40,15 +48,19 @@ struct ghn_meta_recipe {
                           by a whole factor */
     bool widths;       /* true: widths drawn anew for every use (A4); else all have C = 32 */
     int batch_size;    /* 64 images; 1 to 4096 */
+    bool own_images;   /* false: all architectures of a meta-batch see the same images (the
+                          paper's way); true: each sees batch_size images of its own */
     double lr;         /* 1e-3 */
-    int64_t warmup_steps;   /* 0; lr grows linearly from 0 over so many steps */
-    int64_t decay_steps;    /* 0; over the last so many steps it falls linearly to 1 %. As
-                               steps, this may be said later */
-    bool decoupled;         /* false: weight decay is added to the gradient (Adam, as the paper's);
-                               true: apart from it (AdamW) */
-    double weight_decay;    /* 1e-5 */
-    double beta1, beta2;    /* 0.9, 0.999 */
-    double eps;             /* 1e-8 */
+    int64_t warmup_steps; /* 0; lr grows linearly from 0 over so many steps */
+    int64_t decay_steps;  /* 0; over the last so many steps it falls linearly to 1 %. As
+                             steps, this may be said later */
+    enum ghn_meta_optimizer optimizer; /* adam */
+    double weight_decay;               /* 1e-5 */
+    double beta1, beta2;               /* 0.9, 0.999 */
+    double eps;                        /* 1e-8 */
+    double ema_decay;       /* 0: none; else checkpoints and validations are of the exponential
+                               moving average of the parameters with this decay a step (at the
+                               beginning less: (1 + t) / (10 + t)) instead of the last ones */
     double clip_norm;       /* 5; largest norm of the gradient, 0: no limit */
     double clip_network;    /* 0: no limit; else the largest norm of the gradient of one
                                network's loss by its parameters */

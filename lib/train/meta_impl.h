@@ -9,6 +9,7 @@
 #include "ghn/hypernet.h"
 #include "graph/graph.h"
 #include "train/meta.h"
+#include "train/muon.h"
 
 enum {
     GHN__META_POINTS = 2000 /* of the history; when there would be more, every second one goes */
@@ -23,6 +24,9 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe,
 /* What identifies a training: every field but steps and decay_steps. A new reference; NULL: no
  * memory. */
 json_t *ghn__meta_recipe_identity(const struct ghn_meta_recipe *recipe);
+
+/* The images of a step. */
+int ghn__meta_images(const struct ghn_meta_recipe *recipe);
 
 /* The learning rate of step `step` (from 0). */
 double ghn__meta_lr(const struct ghn_meta_recipe *recipe, int64_t step);
@@ -64,8 +68,9 @@ enum ghn_status ghn__meta_workers_new(int threads, struct ghn__meta_workers **re
 void ghn__meta_workers_free(struct ghn__meta_workers *workers);
 struct ghn_pool *ghn__meta_workers_pool(const struct ghn__meta_workers *workers);
 
-/* Runs every candidate on the images forward and backward and folds the gradients of the mean of
- * their losses into the tape. A candidate whose loss or gradient is not finite adds nothing. */
+/* Runs every candidate on the images (ghn__meta_images of them), or on its share, forward and
+ * backward and folds the gradients of the mean of their losses into the tape. A candidate whose
+ * loss or gradient is not finite adds nothing. */
 enum ghn_status ghn__meta_workers_run(struct ghn__meta_workers *workers,
                                       const struct ghn_meta_recipe *recipe,
                                       struct ghn__meta_batch *batch, struct ghn_tape *tape,
@@ -91,8 +96,10 @@ struct ghn__meta_learner {
     struct ghn_hypernet *hypernet;
     struct ghn_tape *tape;
     struct ghn__meta_workers *workers;
-    int64_t n;    /* parameters of the hypernetwork */
-    float *m, *v; /* (n) Adam's moments */
+    int64_t n;             /* parameters of the hypernetwork */
+    float *m, *v;          /* (n) Adam's moments; of matrices that are muon's, its momentum and 0 */
+    float *ema;            /* (n) the average of the values; NULL: none */
+    struct ghn__muon muon; /* empty for another optimiser */
     struct ghn__meta_counters counters;
     int failures; /* steps in a row from which nothing was learned */
 };
@@ -122,6 +129,10 @@ enum ghn_status ghn__meta_learner_step(struct ghn__meta_learner *learner,
                                        struct ghn__meta_outcome *ret,
                                        struct ghn_err *err) GHN_MUST_CHECK;
 
+/* What has been learned: the average, where there is one. As ghn_hypernet_to_model. */
+enum ghn_status ghn__meta_learner_model(const struct ghn__meta_learner *learner,
+                                        struct ghn_model **ret, struct ghn_err *err) GHN_MUST_CHECK;
+
 /* --- State --- */
 
 struct ghn__meta_state {
@@ -131,6 +142,7 @@ struct ghn__meta_state {
     struct ghn__meta_counters *counters;
     int64_t n;
     float *values, *m, *v; /* (n): parameters, Adam's moments */
+    float *ema;            /* (n): their average, or NULL */
     json_t **history;      /* an array of points; replaced by loading */
 };
 

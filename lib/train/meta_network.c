@@ -68,8 +68,8 @@ struct step {
     const struct ghn_meta_recipe *recipe;
     struct ghn__meta_batch *batch;
     struct ghn_tape *tape;
-    const struct ghn_batch *images;
-    int order[64]; /* candidates, the largest first */
+    const struct ghn_batch *images; /* of all candidates */
+    int order[64];                  /* candidates, the largest first */
     atomic_int next;
 };
 
@@ -80,11 +80,25 @@ struct passes {
     float *logits, *dlogits, *gradient;
 };
 
+/* The images of candidate i. */
+static struct ghn_batch images_of(const struct step *step, int i) {
+    struct ghn_batch ret = *step->images;
+    if (step->recipe->own_images) {
+        int n = ret.n / step->batch->m;
+        int64_t side = step->recipe->side;
+        ret.images += (int64_t)i * n * side * side * 3;
+        ret.labels += (int64_t)i * n;
+        ret.n = n;
+    }
+    return ret;
+}
+
 static enum ghn_status prepare(const struct step *step, const struct worker *worker, int i,
                                struct passes *ret, struct ghn_err *err) {
     const struct ghn__candidate *candidate = &step->batch->candidates[i];
-    size_t logits = (size_t)step->images->n * (size_t)candidate->net.num_classes;
-    const struct ghn_run_options options = {.batch = step->images->n,
+    int n_images = images_of(step, i).n;
+    size_t logits = (size_t)n_images * (size_t)candidate->net.num_classes;
+    const struct ghn_run_options options = {.batch = n_images,
                                             .mode = GHN_MODE_TRAIN,
                                             .precision = step->recipe->precision,
                                             .workspace = worker->workspace};
@@ -113,19 +127,19 @@ static void clip(float *gradient, int64_t n, double norm, double most) {
 
 static enum ghn_status run(const struct step *step, int i, struct passes *p, struct ghn_err *err) {
     struct ghn__candidate *candidate = &step->batch->candidates[i];
-    const struct ghn_batch *images = step->images;
+    const struct ghn_batch images = images_of(step, i);
     int classes = candidate->net.num_classes;
-    enum ghn_status status = ghn_run_forward(p->run, p->params, images->images, step->recipe->seed,
+    enum ghn_status status = ghn_run_forward(p->run, p->params, images.images, step->recipe->seed,
                                              candidate->use, p->logits, err);
     if (status != GHN_OK)
         return status;
-    candidate->loss = ghn_cross_entropy(p->logits, images->labels, images->n, classes,
+    candidate->loss = ghn_cross_entropy(p->logits, images.labels, images.n, classes,
                                         step->recipe->label_smoothing, p->dlogits);
-    candidate->correct = ghn_count_correct(p->logits, images->labels, images->n, classes, 1);
+    candidate->correct = ghn_count_correct(p->logits, images.labels, images.n, classes, 1);
     candidate->finite = isfinite(candidate->loss);
     if (!candidate->finite)
         return GHN_OK;
-    for (int k = 0; k < images->n * classes; k++)
+    for (int k = 0; k < images.n * classes; k++)
         p->dlogits[k] /= (float)step->batch->m;
     status = ghn_run_backward(p->run, p->params, p->dlogits, p->gradient, err);
     if (status != GHN_OK)

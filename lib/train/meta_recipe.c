@@ -1,5 +1,6 @@
 /* Recipes of meta-training. */
 #include <math.h>
+#include <string.h>
 
 #include "train/meta_impl.h"
 
@@ -19,6 +20,21 @@ const struct ghn_meta_recipe ghn_meta_recipe_default = {
     .precision = GHN_PRECISION_AUTO,
     .augment = true,
 };
+
+static const char *const optimizers[] = {"adam", "adamw", "muon"};
+
+const char *ghn_meta_optimizer_name(enum ghn_meta_optimizer optimizer) {
+    return optimizers[optimizer];
+}
+
+bool ghn_meta_optimizer_parse(const char *name, enum ghn_meta_optimizer *ret) {
+    for (int i = 0; i < 3; i++)
+        if (strcmp(name, optimizers[i]) == 0) {
+            *ret = (enum ghn_meta_optimizer)i;
+            return true;
+        }
+    return false;
+}
 
 static enum ghn_status check(const char *field, double value, double min, double max,
                              struct ghn_err *err) {
@@ -45,6 +61,7 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
         {"weight_decay", recipe->weight_decay, 0, 1e3},
         {"beta1", recipe->beta1, 0, 0.999999},
         {"beta2", recipe->beta2, 0, 0.99999999},
+        {"ema_decay", recipe->ema_decay, 0, 0.99999999},
         {"eps", recipe->eps, 1e-16, 1},
         {"clip_norm", recipe->clip_norm, 0, 1e9},
         {"clip_network", recipe->clip_network, 0, 1e9},
@@ -60,17 +77,22 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
 }
 
 json_t *ghn__meta_recipe_identity(const struct ghn_meta_recipe *r) {
-    return json_pack("{s:i, s:i, s:I, s:I, s:i, s:b, s:i, s:f, s:I, s:b, s:f, s:f, s:f, s:f, s:f, "
-                     "s:f, s:f, s:s, s:I, s:I, s:I, s:b}",
-                     "meta_batch", r->meta_batch, "max_nodes", r->max_nodes, "pool",
-                     (json_int_t)r->pool, "max_flops", (json_int_t)r->max_flops, "side", r->side,
-                     "widths", r->widths, "batch_size", r->batch_size, "lr", r->lr, "warmup_steps",
-                     (json_int_t)r->warmup_steps, "decoupled", r->decoupled, "weight_decay",
-                     r->weight_decay, "beta1", r->beta1, "beta2", r->beta2, "eps", r->eps,
-                     "clip_norm", r->clip_norm, "clip_network", r->clip_network, "label_smoothing",
-                     r->label_smoothing, "precision", ghn_precision_name(r->precision), "seed",
-                     (json_int_t)r->seed, "first", (json_int_t)r->first, "images",
-                     (json_int_t)r->images, "augment", r->augment);
+    return json_pack(
+        "{s:i, s:i, s:I, s:I, s:i, s:b, s:i, s:b, s:f, s:I, s:s, s:f, s:f, s:f, s:f, s:f, "
+        "s:f, s:f, s:f, s:s, s:I, s:I, s:I, s:b}",
+        "meta_batch", r->meta_batch, "max_nodes", r->max_nodes, "pool", (json_int_t)r->pool,
+        "max_flops", (json_int_t)r->max_flops, "side", r->side, "widths", r->widths, "batch_size",
+        r->batch_size, "own_images", r->own_images, "lr", r->lr, "warmup_steps",
+        (json_int_t)r->warmup_steps, "optimizer", ghn_meta_optimizer_name(r->optimizer),
+        "weight_decay", r->weight_decay, "beta1", r->beta1, "beta2", r->beta2, "eps", r->eps,
+        "ema_decay", r->ema_decay, "clip_norm", r->clip_norm, "clip_network", r->clip_network,
+        "label_smoothing", r->label_smoothing, "precision", ghn_precision_name(r->precision),
+        "seed", (json_int_t)r->seed, "first", (json_int_t)r->first, "images", (json_int_t)r->images,
+        "augment", r->augment);
+}
+
+int ghn__meta_images(const struct ghn_meta_recipe *recipe) {
+    return recipe->batch_size * (recipe->own_images ? recipe->meta_batch : 1);
 }
 
 double ghn__meta_lr(const struct ghn_meta_recipe *recipe, int64_t step) {

@@ -1,19 +1,22 @@
-/* The state of a meta-training (train/state_file.h): tensors "values", "adam.m" and "adam.v";
- * "training" holds what identifies it, counters and history. */
+/* The state of a meta-training (train/state_file.h): tensors "values", "adam.m", "adam.v" and,
+ * where there is an average, "ema"; "training" holds what identifies it, counters and history. */
 #include <stdlib.h>
 
 #include "train/meta_impl.h"
 #include "train/state_file.h"
 
-enum { TENSORS = 3 };
+enum { MAX_TENSORS = 4 };
 
-static const struct ghn__state_kind kind = {"ghn-meta-training/1", "a meta-training", TENSORS};
+static const struct ghn__state_kind kind = {"ghn-meta-training/1", "a meta-training", 0};
 
-static void list_tensors(const struct ghn__meta_state *state, struct ghn_tensor ret[TENSORS]) {
-    static const char *const names[] = {"values", "adam.m", "adam.v"};
-    float *const data[] = {state->values, state->m, state->v};
-    for (int i = 0; i < TENSORS; i++)
+/* Fills ret with the tensors of a state; returns how many. */
+static int list_tensors(const struct ghn__meta_state *state, struct ghn_tensor ret[MAX_TENSORS]) {
+    static const char *const names[] = {"values", "adam.m", "adam.v", "ema"};
+    float *const data[] = {state->values, state->m, state->v, state->ema};
+    int n = state->ema ? 4 : 3;
+    for (int i = 0; i < n; i++)
         ret[i] = ghn__state_tensor(names[i], data[i], state->n);
+    return n;
 }
 
 /* --- Writing --- */
@@ -51,9 +54,9 @@ static json_t *describe(const struct ghn__meta_state *state) {
 
 enum ghn_status ghn__meta_state_save(const char *path, const struct ghn__meta_state *state,
                                      struct ghn_err *err) {
-    struct ghn_tensor tensors[TENSORS];
-    list_tensors(state, tensors);
-    return ghn__state_file_write(path, &kind, describe(state), tensors, TENSORS, err);
+    struct ghn_tensor tensors[MAX_TENSORS];
+    int n = list_tensors(state, tensors);
+    return ghn__state_file_write(path, &kind, describe(state), tensors, n, err);
 }
 
 /* --- Reading --- */
@@ -104,19 +107,19 @@ static bool read_counters(const json_t *object, struct ghn__meta_counters *ret) 
 static enum ghn_status load(const char *path, const struct ghn_tensors *file,
                             const json_t *training, const struct ghn__meta_state *state,
                             struct ghn_err *err) {
-    struct ghn_tensor wanted[TENSORS];
-    list_tensors(state, wanted);
+    struct ghn_tensor wanted[MAX_TENSORS];
+    int n = list_tensors(state, wanted);
     struct ghn__meta_counters counters;
     json_t *history = json_object_get(training, "history");
     enum ghn_status status = check_identity(path, state, training, err);
     if (status == GHN_OK)
-        status = ghn__state_check_tensors(path, file, wanted, TENSORS, err);
+        status = ghn__state_check_tensors(path, file, wanted, n, err);
     if (status == GHN_OK && (!read_counters(json_object_get(training, "counters"), &counters) ||
                              !json_is_array(history)))
         status = ghn__state_damaged(path, "its counters or its history are none", err);
     if (status != GHN_OK)
         return status;
-    ghn__state_copy_tensors(file, wanted, TENSORS);
+    ghn__state_copy_tensors(file, wanted, n);
     *state->counters = counters;
     json_decref(*state->history);
     *state->history = json_incref(history);

@@ -12,6 +12,15 @@ enum { MAX_FAILURES = 100 }; /* steps in a row without a finite network or gradi
 
 /* --- Life --- */
 
+static enum ghn_status begin_average(struct ghn__meta_learner *learner, struct ghn_err *err) {
+    size_t size = (size_t)learner->n * sizeof *learner->ema;
+    learner->ema = ghn_malloc(size);
+    if (!learner->ema)
+        return ghn_fail_memory(err);
+    memcpy(learner->ema, ghn_hypernet_values(learner->hypernet), size);
+    return GHN_OK;
+}
+
 enum ghn_status ghn__meta_learner_init(struct ghn__meta_learner *learner,
                                        const struct ghn_config *config,
                                        const struct ghn_model *start,
@@ -27,6 +36,10 @@ enum ghn_status ghn__meta_learner_init(struct ghn__meta_learner *learner,
     learner->m = ghn_calloc((size_t)learner->n, sizeof *learner->m);
     learner->v = ghn_calloc((size_t)learner->n, sizeof *learner->v);
     status = learner->m && learner->v ? ghn_tape_new(&learner->tape, err) : ghn_fail_memory(err);
+    if (status == GHN_OK && recipe->ema_decay > 0)
+        status = begin_average(learner, err);
+    if (status == GHN_OK && recipe->optimizer == GHN_META_MUON)
+        status = ghn__muon_init(&learner->muon, learner->hypernet, err);
     return status == GHN_OK ? ghn__meta_workers_new(threads, &learner->workers, err) : status;
 }
 
@@ -36,31 +49,74 @@ void ghn__meta_learner_done(struct ghn__meta_learner *learner) {
     ghn_hypernet_free(learner->hypernet);
     ghn_free(learner->m);
     ghn_free(learner->v);
+    ghn_free(learner->ema);
+    ghn__muon_done(&learner->muon);
     *learner = (struct ghn__meta_learner){0};
+}
+
+enum ghn_status ghn__meta_learner_model(const struct ghn__meta_learner *learner,
+                                        struct ghn_model **ret, struct ghn_err *err) {
+    return ghn_hypernet_to_model(learner->hypernet, learner->ema, ret, err);
 }
 
 /* --- Learning --- */
 
-/* One step of Adam with the gradient times `scale`: with decoupled weight decay AdamW. */
-static void update(struct ghn__meta_learner *l, float scale, double lr) {
+/* AdamW's step, or with `keep` 1 Adam's, on elements [first, end). */
+static void adam(struct ghn__meta_learner *l, int64_t first, int64_t end, double lr, float scale) {
     const struct ghn_meta_recipe *r = l->recipe;
-    float *values = ghn_hypernet_values(l->hypernet),
-          *gradient = ghn_hypernet_gradient(l->hypernet);
-    double number = (double)++l->counters.updates;
-    if (!r->decoupled)
-        for (int64_t i = 0; i < l->n; i++)
-            gradient[i] = scale * gradient[i] + (float)r->weight_decay * values[i];
+    double number = (double)l->counters.updates;
     const struct ghn__adamw coefficients = {
         .beta1 = (float)r->beta1,
         .beta2 = (float)r->beta2,
         .eps = (float)r->eps,
-        .keep = r->decoupled ? (float)(1 - lr * r->weight_decay) : 1.0f,
+        .keep = r->optimizer == GHN_META_ADAM ? 1.0f : (float)(1 - lr * r->weight_decay),
         .rate = (float)(lr / (1 - pow(r->beta1, number))),
         .inverse_root = (float)(1 / sqrt(1 - pow(r->beta2, number))),
     };
-    ghn__nn_kernels()->adamw(values, l->m, l->v, gradient, 0, l->n, r->decoupled ? scale : 1.0f,
-                             &coefficients);
+    ghn__nn_kernels()->adamw(ghn_hypernet_values(l->hypernet), l->m, l->v,
+                             ghn_hypernet_gradient(l->hypernet), first, end, scale, &coefficients);
+}
+
+/* Muon for the matrices, AdamW for what lies between them. */
+static void muon(struct ghn__meta_learner *l, float scale, double lr) {
+    const struct ghn_meta_recipe *r = l->recipe;
+    int64_t first = 0;
+    for (int i = 0; i < l->muon.n_matrices; i++) {
+        const struct ghn_matrix *matrix = &l->muon.matrices[i];
+        adam(l, first, matrix->first, lr, scale);
+        ghn__muon_step(&l->muon, i, ghn_hypernet_values(l->hypernet), l->m,
+                       ghn_hypernet_gradient(l->hypernet), scale, r->beta1, lr, r->weight_decay);
+        first = matrix->first + (int64_t)matrix->rows * matrix->cols;
+    }
+    adam(l, first, l->n, lr, scale);
+}
+
+static void average(struct ghn__meta_learner *l) {
+    double t = (double)l->counters.updates;
+    float take = (float)(1 - fmin(l->recipe->ema_decay, (1 + t) / (10 + t)));
+    const float *values = ghn_hypernet_values(l->hypernet);
+    for (int64_t i = 0; i < l->n; i++)
+        l->ema[i] += take * (values[i] - l->ema[i]);
+}
+
+/* A step of the optimiser with the gradient times `scale`. */
+static void update(struct ghn__meta_learner *l, float scale, double lr) {
+    const struct ghn_meta_recipe *r = l->recipe;
+    float *values = ghn_hypernet_values(l->hypernet),
+          *gradient = ghn_hypernet_gradient(l->hypernet);
+    l->counters.updates++;
+    if (r->optimizer == GHN_META_MUON) {
+        muon(l, scale, lr);
+    } else if (r->optimizer == GHN_META_ADAMW) {
+        adam(l, 0, l->n, lr, scale);
+    } else {
+        for (int64_t i = 0; i < l->n; i++)
+            gradient[i] = scale * gradient[i] + (float)r->weight_decay * values[i];
+        adam(l, 0, l->n, lr, 1.0f);
+    }
     memset(gradient, 0, (size_t)l->n * sizeof *gradient);
+    if (l->ema)
+        average(l);
 }
 
 static void count(struct ghn__meta_learner *l, const struct ghn__meta_batch *batch, int n_images,

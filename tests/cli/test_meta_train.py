@@ -69,6 +69,14 @@ class MetaTrain(Case):
         _, err = self.train("other", "--steps", "1", "--side", "24", code=1)
         self.assertIn("its images are 32 x 32; the network's input is 24 x 24", err)
 
+    def test_other_optimisers(self):
+        for name in ("adamw", "muon"):
+            self.train(name, "--steps", "2", "--optimizer", name, "--own-images", "--ema-decay", "0.9")
+            self.train(name, "--steps", "3", "--optimizer", name, "--own-images", "--ema-decay", "0.9")
+            header = header_of(self.path(f"{name}/checkpoint.safetensors"))
+            self.assertEqual("3", header["__metadata__"]["training_steps"])
+            self.assertEqual(name, json.loads(header["__metadata__"]["training_recipe"])["optimizer"])
+
     def test_another_recipe_is_refused(self):
         self.train("folder", "--steps", "1")
         before = digest(self.path("folder/meta.safetensors"))
@@ -86,7 +94,8 @@ class MetaTrain(Case):
         for options, words in ((("--data", "shapes"), "--dir DIR is missing"),
                                (folder, "--data FOLDER is missing"),
                                ((*folder, "--data", "shapes", "--lr", "fast"), "--lr fast is no number"),
-                               ((*folder, "--data", "shapes", "--precision", "f8"), "auto, f32 or bf16")):
+                               ((*folder, "--data", "shapes", "--precision", "f8"), "auto, f32 or bf16"),
+                               ((*folder, "--data", "shapes", "--optimizer", "sgd"), "adam, adamw or muon")):
             with self.subTest(words):
                 _, err = self.ghn("train", *options, code=2)
                 self.assertIn(words, err)

@@ -171,7 +171,7 @@ static enum ghn_status write_moments(struct run *run, const char *path, struct g
     struct ghn_model *model = NULL;
     memcpy(ghn_hypernet_values(learner->hypernet), learner->m,
            (size_t)learner->n * sizeof *learner->m);
-    enum ghn_status status = ghn_hypernet_to_model(learner->hypernet, &model, err);
+    enum ghn_status status = ghn_hypernet_to_model(learner->hypernet, NULL, &model, err);
     if (status == GHN_OK)
         status = ghn_model_save(model, path, NULL, err);
     ghn_model_unref(model);

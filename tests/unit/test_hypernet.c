@@ -190,7 +190,7 @@ static void forward_is_prediction(void **state) {
         struct ghn_hypernet *h = new_hypernet(&configs[c].config);
         struct ghn_tape *tape = new_tape();
         struct ghn_model *model = NULL;
-        assert_int_equal(ghn_hypernet_to_model(h, &model, NULL), GHN_OK);
+        assert_int_equal(ghn_hypernet_to_model(h, NULL, &model, NULL), GHN_OK);
         forward(h, NULL, N_GRAPHS, tape);
         for (int i = 0; i < N_GRAPHS; i++) {
             struct ghn_prediction *prediction = NULL;
@@ -436,7 +436,7 @@ static enum ghn_status whole_step(const struct ghn_config *config, struct ghn_er
         status = ghn_hypernet_backward(h, tape, NULL, err);
     }
     if (status == GHN_OK)
-        status = ghn_hypernet_to_model(h, &model, err);
+        status = ghn_hypernet_to_model(h, NULL, &model, err);
     ghn_model_unref(model);
     ghn_tape_free(tape);
     ghn_hypernet_free(h);
@@ -474,7 +474,7 @@ static void values_are_those_of_models(void **state) {
         assert_int_equal(ghn_hypernet_n(h), ghn_model_n_parameters(model));
         size_t size = (size_t)ghn_hypernet_n(h) * sizeof(float);
         assert_memory_equal(ghn_hypernet_values(h), ghn_hypernet_values(copy), size);
-        assert_int_equal(ghn_hypernet_to_model(copy, &back, NULL), GHN_OK);
+        assert_int_equal(ghn_hypernet_to_model(copy, NULL, &back, NULL), GHN_OK);
         assert_memory_equal(back->storage, model->storage, size);
         assert_int_equal(ghn_model_config(back)->hid, ghn_hypernet_config(h)->hid);
         for (int64_t j = 0; j < h->n; j++)

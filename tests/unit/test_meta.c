@@ -102,18 +102,102 @@ static float *train(const struct ghn_meta_recipe *recipe, int sitting, int threa
     return values;
 }
 
-static void test_same_bits(void **state) {
-    (void)state;
-    const struct ghn_meta_recipe recipe = small_recipe();
+static void check_same_bits(const struct ghn_meta_recipe *recipe) {
     int64_t n = 0, m = 0;
-    float *straight = train(&recipe, 0, 1, &n), *stopped = train(&recipe, 2, 1, &m);
+    float *straight = train(recipe, 0, 1, &n), *stopped = train(recipe, 2, 1, &m);
     assert_int_equal(n, m);
     assert_memory_equal(straight, stopped, (size_t)n * sizeof *straight);
     free(stopped);
-    stopped = train(&recipe, 0, 3, &m);
+    stopped = train(recipe, 0, 3, &m);
     assert_memory_equal(straight, stopped, (size_t)n * sizeof *straight);
     free(stopped);
     free(straight);
+}
+
+static void test_same_bits(void **state) {
+    (void)state;
+    struct ghn_meta_recipe recipe = small_recipe();
+    check_same_bits(&recipe);
+    recipe.optimizer = GHN_META_MUON;
+    recipe.ema_decay = 0.9;
+    recipe.own_images = true;
+    check_same_bits(&recipe);
+}
+
+/* A checkpoint is the average of the initial parameters and those after the first step, when there
+ * is one step. */
+static void test_ema(void **state) {
+    (void)state;
+    struct ghn_meta_recipe recipe = small_recipe();
+    struct ghn_hypernet *fresh = NULL;
+    int64_t n = 0, m = 0;
+    recipe.steps = 1;
+    ok(ghn_hypernet_new(&config, recipe.seed, &fresh, &err));
+    const float *before = ghn_hypernet_values(fresh);
+    float *after = train(&recipe, 0, 1, &n);
+    for (int i = 0; i < 2; i++) {
+        recipe.ema_decay = i == 0 ? 0.1 : 0.999;
+        double keep = i == 0 ? 0.1 : 2.0 / 11;
+        float *mean = train(&recipe, 0, 1, &m);
+        assert_int_equal(n, m);
+        double moved = 0;
+        for (int64_t k = 0; k < n; k++) {
+            assert_float_equal(mean[k], keep * before[k] + (1 - keep) * after[k], 1e-6);
+            moved = fmax(moved, fabs((double)mean[k] - before[k]));
+        }
+        assert_true(moved > 5e-4);
+        free(mean);
+    }
+    free(after);
+    ghn_hypernet_free(fresh);
+}
+
+/* The losses of the candidates of a fresh hypernetwork on those images. */
+static void losses_on(const struct ghn_meta_recipe *recipe, const struct ghn_batch *images,
+                      double *ret) {
+    struct ghn__meta_learner learner;
+    struct ghn__meta_batch batch;
+    struct ghn__meta_outcome outcome;
+    uint64_t next_use = 0;
+    ok(ghn__meta_learner_init(&learner, &config, NULL, recipe, 2, &err));
+    ok(ghn__meta_batch_init(&batch, recipe->meta_batch, &err));
+    ok(ghn__meta_batch_draw(&batch, recipe, dataset, NULL, &next_use, &err));
+    ok(ghn__meta_learner_step(&learner, &batch, images, &outcome, &err));
+    for (int i = 0; i < batch.m; i++)
+        ret[i] = batch.candidates[i].loss;
+    ghn__meta_batch_done(&batch);
+    ghn__meta_learner_done(&learner);
+}
+
+/* With images of their own, candidates see what each would see if its share were all. */
+static void test_own_images(void **state) {
+    (void)state;
+    enum { M = 3, IMAGES = 8, SIZE = 16 * 16 * 3 };
+    struct ghn_meta_recipe recipe = small_recipe();
+    float *pixels = malloc(sizeof *pixels * M * IMAGES * SIZE);
+    int32_t labels[M * IMAGES];
+    double own[M], shared[M];
+    assert_non_null(pixels);
+    for (int i = 0; i < M * IMAGES * SIZE; i++)
+        pixels[i] = (float)sin(i * (1 + 0.001 * i));
+    for (int i = 0; i < M * IMAGES; i++)
+        labels[i] = i * 7 % 10;
+    recipe.own_images = true;
+    assert_int_equal(ghn__meta_images(&recipe), M * IMAGES);
+    losses_on(&recipe, &(struct ghn_batch){.n = M * IMAGES, .images = pixels, .labels = labels},
+              own);
+    recipe.own_images = false;
+    assert_int_equal(ghn__meta_images(&recipe), IMAGES);
+    for (int i = 0; i < M; i++) {
+        losses_on(&recipe,
+                  &(struct ghn_batch){.n = IMAGES,
+                                      .images = pixels + (size_t)i * IMAGES * SIZE,
+                                      .labels = labels + (size_t)i * IMAGES},
+                  shared);
+        assert_float_equal(own[i], shared[i], 0);
+        assert_true(own[(i + 1) % M] != shared[(i + 1) % M]);
+    }
+    free(pixels);
 }
 
 /* Steps may be added to; the rest of the recipe, the configuration and the data stay. */
@@ -211,6 +295,13 @@ static void test_bad_recipes(void **state) {
     recipe = small_recipe();
     recipe.max_flops = 1000;
     check_refused(&recipe, "max_flops");
+    recipe = small_recipe();
+    recipe.ema_decay = 1;
+    check_refused(&recipe, "ema_decay");
+    recipe = small_recipe();
+    recipe.own_images = true;
+    recipe.batch_size = 22; /* for each of 3, of 64 */
+    check_refused(&recipe, "shapes");
     recipe = small_recipe();
     recipe.side = 7;
     check_refused(&recipe, "side");
@@ -577,7 +668,8 @@ int main(void) {
         cmocka_unit_test(test_identity),     cmocka_unit_test(test_damage),
         cmocka_unit_test(test_bad_recipes),  cmocka_unit_test(test_candidates),
         cmocka_unit_test(test_clip_network), cmocka_unit_test(test_validation),
-        cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_learns),       cmocka_unit_test(test_ema),
+        cmocka_unit_test(test_own_images),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

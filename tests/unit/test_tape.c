@@ -66,7 +66,7 @@ static int set_up(void **state) {
     s->arch = new_arch(40);
     assert_int_equal(ghn_graph_from_arch(s->arch, &ghn_limits_default, &s->graph, NULL), GHN_OK);
     assert_int_equal(ghn_hypernet_new(&config, 2, &s->h, NULL), GHN_OK);
-    assert_int_equal(ghn_hypernet_to_model(s->h, &s->model, NULL), GHN_OK);
+    assert_int_equal(ghn_hypernet_to_model(s->h, NULL, &s->model, NULL), GHN_OK);
     assert_int_equal(ghn_tape_new(&s->tape, NULL), GHN_OK);
     assert_int_equal(ghn_params_new(s->arch, &s->params, NULL), GHN_OK);
     assert_int_equal(ghn_params_new(s->arch, &s->predicted, NULL), GHN_OK);
