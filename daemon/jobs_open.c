@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "beside.h"
 #include "job_files.h"
 
 enum { LOCK_TRIES = 20, LOCK_WAIT_MS = 50 };
@@ -76,15 +77,11 @@ void ghnd_jobs_tidy(const char *jobs_dir, struct ghnd_ledger *ledger) {
 }
 
 void ghnd_jobs_find_program(const char *given, char *program, size_t n) {
-    char self[GHND_PATH - 128];
-    ssize_t k = readlink("/proc/self/exe", self, sizeof(self) - 1);
-    self[k > 0 ? k : 0] = '\0';
-    char *slash = strrchr(self, '/');
-    if (slash)
-        *slash = '\0';
-    (void)snprintf(program, n, "%s/ghn-worker", self);
-    if (given)
+    if (given) {
         (void)snprintf(program, n, "%s", given);
-    else if (access(program, X_OK) != 0)
-        (void)snprintf(program, n, "%s/../libexec/ghnd/ghn-worker", self);
+        return;
+    }
+    ghnd_beside("/ghn-worker", program, n);
+    if (access(program, X_OK) != 0)
+        ghnd_beside("/../libexec/ghnd/ghn-worker", program, n);
 }

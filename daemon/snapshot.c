@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "beside.h"
+
 /* The id of a checkpoint: its file's name without folder and extension. */
 static enum ghn_status id_of(const char *path, char *ret, struct ghn_err *err) {
     static const char allowed[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
@@ -52,14 +54,25 @@ static enum ghn_status load_models(struct ghnd_snapshot *snapshot, size_t n, cha
     return status;
 }
 
-/* Loads what lies in STATE_DIR/checkpoints, where the configuration names no checkpoint. */
-static enum ghn_status load_default_models(struct ghnd_snapshot *snapshot, struct ghn_err *err) {
+/* Where hypernetworks lie if the configuration names none: in the state folder, else where the
+ * program's own was installed. */
+static int find_default_models(const struct ghnd_snapshot *snapshot, glob_t *ret) {
+    static const char files[] = "checkpoints/*.{safetensors,pt}";
     char pattern[4200];
-    (void)snprintf(pattern, sizeof(pattern), "%s/checkpoints/*.{safetensors,pt}",
-                   snapshot->config.state_dir);
-    glob_t found;
-    int error = glob(pattern, GLOB_BRACE, NULL, &found);
-    if (error != 0)
+    (void)snprintf(pattern, sizeof(pattern), "%s/%s", snapshot->config.state_dir, files);
+    int error = glob(pattern, GLOB_BRACE, NULL, ret);
+    if (error == 0)
+        return 0;
+    globfree(ret);
+    char shared[sizeof(pattern) - sizeof(files)];
+    ghnd_beside("/../share/ghnd", shared, sizeof(shared));
+    (void)snprintf(pattern, sizeof(pattern), "%s/%s", shared, files);
+    return glob(pattern, GLOB_BRACE, NULL, ret);
+}
+
+static enum ghn_status load_default_models(struct ghnd_snapshot *snapshot, struct ghn_err *err) {
+    glob_t found = {0};
+    if (find_default_models(snapshot, &found) != 0)
         return ghn_fail(err, GHN_MISSING_FIELD, "--checkpoint",
                         "no checkpoint is given and there is none in %s/checkpoints; give "
                         "--checkpoint FILE, or make an untrained one with `ghn new -o FILE`",

@@ -50,14 +50,14 @@ class Daemon:
     """ghnd with the given options; ends with stop() or at the end of a with block."""
 
     def __init__(self, *options, models=("first",), folder=None, environment=None, classes=10,
-                 wait=True, pass_fds=(), preexec=None):
+                 wait=True, pass_fds=(), preexec=None, program=GHND):
         self.folder = folder or tempfile.mkdtemp(prefix="ghnd-test-")
         self.own_folder = folder is None
         self.port_file = os.path.join(self.folder, "port")
         self.log_path = os.path.join(self.folder, "log")
         if os.path.exists(self.port_file):
             os.unlink(self.port_file)
-        arguments = [GHND, "--listen", "127.0.0.1:0", "--port-file", self.port_file,
+        arguments = [program, "--listen", "127.0.0.1:0", "--port-file", self.port_file,
                      "--state-dir", self.folder]
         self.checkpoints = []
         for i, name in enumerate(models):

@@ -119,6 +119,18 @@ class Start(unittest.TestCase):
             self.assertEqual(["third"], [m["id"] for m in daemon.get("/models").json()["models"]])
             self.assertEqual(400, daemon.predict(b" " * 1025).status)
 
+    def test_the_checkpoint_of_the_installation(self):
+        os.makedirs(self.path("usr/sbin"))
+        os.makedirs(self.path("usr/share/ghnd/checkpoints"))
+        os.makedirs(self.path("state/checkpoints"))
+        program = shutil.copy(GHND, self.path("usr/sbin/ghnd"))
+        make_model(self.path("usr/share/ghnd/checkpoints/shipped.safetensors"))
+        with Daemon(models=(), folder=self.path("state"), program=program) as daemon:
+            self.assertEqual(["shipped"], [m["id"] for m in daemon.get("/models").json()["models"]])
+        make_model(self.path("state/checkpoints/own.safetensors"))
+        with Daemon(models=(), folder=self.path("state"), program=program) as daemon:
+            self.assertEqual(["own"], [m["id"] for m in daemon.get("/models").json()["models"]])
+
     def test_checkpoints_of_the_state_folder(self):
         os.mkdir(self.path("checkpoints"))
         make_model(self.path("checkpoints/b.safetensors"), seed=2)
