@@ -14,8 +14,8 @@ import jobs
 from harness import GHND, Daemon, PATIENCE, SharedDaemon, wait_for
 import networks
 
-# Long enough to be interrupted, short enough to be waited for.
-STEPS = 400
+# Long enough to be interrupted, short enough to be waited for, in a slower build too.
+STEPS = int(400 / PATIENCE)
 
 
 def middling(**changes):
