@@ -67,7 +67,7 @@ const char cli_train_help[] =
     "  --seed N             0\n"
     "\n"
     "the hypernetwork:\n"
-    "  --hid N              width of a node embedding; 32\n";
+    "  --hid N              width of a node embedding; 32, with --start that hypernetwork's\n";
 
 struct wanted {
     const char *data, *dir, *output, *start;
@@ -103,6 +103,8 @@ static int check(const struct wanted *wanted, const char *precision, const char 
         return cli_usage("train", "--data FOLDER is missing");
     if (!wanted->dir)
         return cli_usage("train", "--dir DIR is missing");
+    if (wanted->start && wanted->hid > 0)
+        return cli_usage("train", "--hid is what the hypernetwork of --start has");
     if (precision && !ghn_precision_parse(precision, &recipe->precision))
         return cli_usage("train", "--precision %s; expected auto, f32 or bf16", precision);
     if (optimizer && !ghn_meta_optimizer_parse(optimizer, &recipe->optimizer))
@@ -260,7 +262,7 @@ static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
     if (status != GHN_OK)
         return cli_fail(&err, NULL);
     if (!start) {
-        config.hid = (int)wanted->hid;
+        config.hid = wanted->hid > 0 ? (int)wanted->hid : config.hid;
         config.num_classes = dataset->n_classes;
     }
     json_t *origin = provenance();
@@ -287,10 +289,7 @@ static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
 }
 
 int cli_train(int argc, char **argv) {
-    struct wanted wanted = {.save_minutes = 5,
-                            .validate = 16,
-                            .hid = ghn_config_default.hid,
-                            .recipe = ghn_meta_recipe_default};
+    struct wanted wanted = {.save_minutes = 5, .validate = 16, .recipe = ghn_meta_recipe_default};
     struct ghn_err err = GHN_ERR_INIT;
     struct ghn_dataset *dataset = NULL;
     struct ghn_model *start = NULL;

@@ -49,6 +49,10 @@ static enum ghn_status check(const struct training *t, struct ghn_err *err) {
                         t->config->num_classes, t->dataset->n_classes);
     const int64_t chw[3] = {3, t->recipe->side, t->recipe->side};
     enum ghn_status status = ghn__meta_recipe_check(t->recipe, err);
+    int64_t end = t->recipe->first + t->recipe->images, n = t->dataset->n[GHN_SPLIT_TRAIN];
+    if (status == GHN_OK && end > n)
+        return ghn_fail(err, GHN_OUT_OF_RANGE, "images", "%lld from %lld on; the data set has %lld",
+                        (long long)t->recipe->images, (long long)t->recipe->first, (long long)n);
     return status == GHN_OK ? ghn_dataset_fits(t->dataset, chw, err) : status;
 }
 

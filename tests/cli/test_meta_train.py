@@ -95,12 +95,15 @@ class MetaTrain(Case):
                                (folder, "--data FOLDER is missing"),
                                ((*folder, "--data", "shapes", "--lr", "fast"), "--lr fast is no number"),
                                ((*folder, "--data", "shapes", "--precision", "f8"), "auto, f32 or bf16"),
+                               ((*folder, "--data", "shapes", "--start", "x", "--hid", "16"), "--hid is what"),
                                ((*folder, "--data", "shapes", "--optimizer", "sgd"), "adam, adamw or muon")):
             with self.subTest(words):
                 _, err = self.ghn("train", *options, code=2)
                 self.assertIn(words, err)
         _, err = self.train("folder", "--lr=-1", code=1)
         self.assertIn("lr: -1; expected 0 to 1000", err)
+        _, err = self.train("folder", "--images", "70000", code=1)
+        self.assertIn("images: 70000 from 0 on; the data set has 50000", err)
         self.assertFalse(os.path.exists(self.path("folder/meta.safetensors")))
 
 

@@ -290,6 +290,9 @@ static void test_bad_recipes(void **state) {
     recipe.batch_size = 65; /* of 64 images */
     check_refused(&recipe, "shapes");
     recipe = small_recipe();
+    recipe.first = 49990;
+    check_refused(&recipe, "images");
+    recipe = small_recipe();
     recipe.max_nodes = 3;
     check_refused(&recipe, "max_nodes");
     recipe = small_recipe();
