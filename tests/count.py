@@ -1,4 +1,4 @@
-"""Counts test cases: reads the log that `meson test` leaves (a JSON object a line, one line a
+"""Counts test cases: reads the logs that `meson test` leaves (a JSON object a line, one line a
 program) and prints, as its last line, "N passed, N failed, N skipped".
 
 A cmocka program and a unittest run say themselves how many cases they ran; any other program is one
@@ -54,14 +54,15 @@ def program_counts(entry):
 
 def main():
     total = [0, 0, 0]
-    try:
-        with open(sys.argv[1], encoding="utf-8") as log:
-            for line in log:
-                counts = program_counts(json.loads(line))
-                total = [a + b for a, b in zip(total, counts)]
-    except (OSError, ValueError, KeyError) as error:
-        print(f"tests/count.py: the log is no help: {error}", file=sys.stderr)
-        total[1] += 1
+    for path in sys.argv[1:]:
+        try:
+            with open(path, encoding="utf-8") as log:
+                for line in log:
+                    counts = program_counts(json.loads(line))
+                    total = [a + b for a, b in zip(total, counts)]
+        except (OSError, ValueError, KeyError) as error:
+            print(f"tests/count.py: the log is no help: {error}", file=sys.stderr)
+            total[1] += 1
     print("{} passed, {} failed, {} skipped".format(*total))
     return 1 if total[1] or not total[0] else 0
 
