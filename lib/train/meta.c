@@ -25,7 +25,7 @@ struct training {
     struct ghn__meta_learner learner;
     struct ghn__meta_batch batch;
     struct ghn_loader *loader;
-    json_t *history;
+    json_t *history, *stages;
     struct ghn_arena arena;
     const char *state_path, *checkpoint_path; /* NULL: nothing is kept */
 
@@ -49,11 +49,13 @@ static enum ghn_status check(const struct training *t, struct ghn_err *err) {
                         t->config->num_classes, t->dataset->n_classes);
     const int64_t chw[3] = {3, t->recipe->side, t->recipe->side};
     enum ghn_status status = ghn__meta_recipe_check(t->recipe, err);
+    if (status != GHN_OK)
+        return status;
     int64_t end = t->recipe->first + t->recipe->images, n = t->dataset->n[GHN_SPLIT_TRAIN];
-    if (status == GHN_OK && end > n)
+    if (end > n)
         return ghn_fail(err, GHN_OUT_OF_RANGE, "images", "%lld from %lld on; the data set has %lld",
                         (long long)t->recipe->images, (long long)t->recipe->first, (long long)n);
-    return status == GHN_OK ? ghn_dataset_fits(t->dataset, chw, err) : status;
+    return ghn_dataset_fits(t->dataset, chw, err);
 }
 
 static enum ghn_status open_loader(struct training *t, struct ghn_err *err) {
@@ -90,7 +92,9 @@ static enum ghn_status set_up(struct training *t, struct ghn_err *err) {
     if (status == GHN_OK)
         status = ghn__meta_learner_init(&t->learner, t->config, t->start, t->recipe,
                                         t->options->threads, err);
-    if (status == GHN_OK && !(t->history = json_array()))
+    t->history = json_array();
+    t->stages = ghn__meta_stages(t->start);
+    if (status == GHN_OK && (!t->history || !t->stages))
         status = ghn_fail_memory(err);
     if (status == GHN_OK)
         status = ghn__meta_batch_init(&t->batch, t->recipe->meta_batch, err);
@@ -102,6 +106,7 @@ static void tear_down(struct training *t) {
     ghn__meta_learner_done(&t->learner);
     ghn_loader_free(t->loader);
     json_decref(t->history);
+    json_decref(t->stages);
     ghn_arena_done(&t->arena);
 }
 
@@ -117,7 +122,9 @@ static struct ghn__meta_state state_of(struct training *t) {
                                     .m = t->learner.m,
                                     .v = t->learner.v,
                                     .ema = t->learner.ema,
-                                    .history = &t->history};
+                                    .start = t->start ? ghn_model_sha256(t->start) : "",
+                                    .history = &t->history,
+                                    .stages = &t->stages};
 }
 
 static void advance_clock(struct training *t) {
@@ -126,25 +133,30 @@ static void advance_clock(struct training *t) {
     t->clock = time;
 }
 
+static enum ghn_status save_checkpoint(struct training *t, const struct ghn__meta_state *state,
+                                       struct ghn_err *err) {
+    struct ghn_model *model = NULL;
+    enum ghn_status status = ghn__meta_learner_model(&t->learner, &model, err);
+    if (status != GHN_OK)
+        return status;
+    json_t *metadata = ghn__meta_provenance(state, t->options->provenance);
+    status =
+        metadata ? ghn_model_save(model, t->checkpoint_path, metadata, err) : ghn_fail_memory(err);
+    json_decref(metadata);
+    ghn_model_unref(model);
+    return status;
+}
+
+/* The checkpoint goes first: if the state is not written then, the steps since the last one are
+ * done again, to the same numbers; the other way round it would stay behind. */
 static enum ghn_status save(struct training *t, struct ghn_err *err) {
     t->saved = now();
     advance_clock(t);
     if (!t->state_path)
         return GHN_OK;
     const struct ghn__meta_state state = state_of(t);
-    struct ghn_model *model = NULL;
-    json_t *metadata = NULL;
-    enum ghn_status status = ghn__meta_state_save(t->state_path, &state, err);
-    if (status == GHN_OK)
-        status = ghn__meta_learner_model(&t->learner, &model, err);
-    if (status == GHN_OK) {
-        metadata = ghn__meta_provenance(&state, t->start, t->options->provenance);
-        status = metadata ? ghn_model_save(model, t->checkpoint_path, metadata, err)
-                          : ghn_fail_memory(err);
-    }
-    json_decref(metadata);
-    ghn_model_unref(model);
-    return status;
+    enum ghn_status status = save_checkpoint(t, &state, err);
+    return status == GHN_OK ? ghn__meta_state_save(t->state_path, &state, err) : status;
 }
 
 /* --- Telling --- */
@@ -180,10 +192,11 @@ static void report(struct training *t) {
     t->reported = now();
 }
 
-/* Every second point goes, but for the latest. */
+/* Every second point goes, but for the latest and those with a validation. */
 static void thin(json_t *history) {
     for (size_t i = 0; i + 2 < json_array_size(history); i++)
-        (void)json_array_remove(history, i);
+        if (json_is_null(json_object_get(json_array_get(history, i), "validation")))
+            (void)json_array_remove(history, i);
 }
 
 static double or_default(double seconds, double otherwise) {
@@ -291,6 +304,8 @@ static enum ghn_status train(struct training *t, struct ghn_err *err) {
     ghn_loader_seek(t->loader, t->learner.counters.step);
     t->saved = t->pointed = t->validated = t->clock = now();
     report(t);
+    if (t->learner.counters.step >= t->recipe->steps)
+        return save(t, err); /* that it is all there, whatever became of the last checkpoint */
     while (status == GHN_OK && t->learner.counters.step < t->recipe->steps) {
         if (is_stopped(t))
             return ghn_fail(err, GHN_STOPPED, NULL, "stopped after step %lld of %lld",
@@ -314,7 +329,7 @@ enum ghn_status ghn_meta_train(const struct ghn_config *config, const struct ghn
                                const struct ghn_meta_recipe *recipe,
                                const struct ghn_meta_options *options, struct ghn_model **ret,
                                struct ghn_err *err) {
-    struct training t = {.config = config,
+    struct training t = {.config = start ? ghn_model_config(start) : config,
                          .start = start,
                          .dataset = dataset,
                          .recipe = recipe,

@@ -1,17 +1,20 @@
 /* Training a hypernetwork: gradient descent over random architectures of DeepNets-1M and batches of
  * images (Knyazev et al. 2021, section 3; ghn2-spec D).
  *
- * A step takes one batch of images and a meta-batch of architectures, predicts the parameters of
- * each, runs it on the images, and goes back from the mean of the losses through networks and
- * hypernetwork into the latter's parameters.
+ * A step takes images and a meta-batch of architectures, predicts the parameters of each, runs it
+ * on the images, or on its share of them, and goes back from the mean of the losses through
+ * networks and hypernetwork into the latter's parameters.
  *
  * A training folder holds
+ *
  *   meta.safetensors        everything that going on needs: parameters, what the optimiser
  *                           remembers, counters, the history
- *   checkpoint.safetensors  the hypernetwork, as ghnd and ghn load it, its provenance in the
- * metadata both written atomically. A training that was stopped, or killed and so thrown back to
- * its last state, goes on to the same numbers as one that was not, as long as it is on a machine
- * with the same instruction set; the number of threads does not matter. */
+ *   checkpoint.safetensors  the hypernetwork, as ghnd and ghn load it, with its provenance in the
+ *                           metadata
+ *
+ * each written atomically, the checkpoint first. A training that was stopped, or killed and so
+ * thrown back to its last state, goes on to the same numbers as one that was not, as long as it is
+ * on a machine with the same instruction set; the number of threads does not matter. */
 #ifndef GHN_TRAIN_META_H
 #define GHN_TRAIN_META_H
 
@@ -41,13 +44,13 @@ struct ghn_meta_recipe {
     int64_t steps;     /* 100,000; 1 to 10^9. A training may be given more later */
     int meta_batch;    /* 8 architectures a step (the paper's m); 1 to 64 */
     int max_nodes;     /* 2200: meta-batches with more nodes in all are left out (A5); 0: none */
-    int64_t pool;      /* 0: never the same architecture twice; else so many of them in turn */
+    int64_t pool;      /* 0: never the same architecture twice; else of so many one at random */
     int64_t max_flops; /* 0: any; else an architecture with more multiply-adds for one image is
                           replaced by another draw */
     int side;          /* 32; of the square images, 8 to 224. Data sets of a fixed size are shrunk
                           by a whole factor */
     bool widths;       /* true: widths drawn anew for every use (A4); else all have C = 32 */
-    int batch_size;    /* 64 images; 1 to 4096 */
+    int batch_size;    /* 64 images a network; 1 to 4096 */
     bool own_images;   /* false: all architectures of a meta-batch see the same images (the
                           paper's way); true: each sees batch_size images of its own */
     double lr;         /* 1e-3 */
@@ -110,13 +113,16 @@ struct ghn_meta_options {
 };
 
 /* Trains a hypernetwork of that configuration, from PyTorch's initial values or, with `start`, from
- * a model's; if options->dir holds a state, goes on from that instead. *ret, with a last state and
+ * a model's, which then also gives the configuration (config may be NULL). If options->dir holds a
+ * state, goes on from that instead; `start` may then be NULL, or must be what that training began
+ * with. *ret, with a last state and
  * checkpoint in the folder, is given back by the caller with ghn_model_unref.
  *
  * GHN_STOPPED, after a state is written. GHN_SHAPE_MISMATCH for images that the networks cannot
  * take, or a configuration for another number of classes. GHN_DIVERGED if for 100 steps in a row
  * every network, or the gradient, was not finite. For a state in the folder that is damaged
- * GHN_INVALID_FILE, for that of another configuration, data set or recipe GHN_OUT_OF_RANGE. GHN_IO.
+ * GHN_INVALID_FILE, for that of another configuration, data set or recipe, or one that began with
+ * another model, GHN_OUT_OF_RANGE. GHN_IO.
  */
 enum ghn_status ghn_meta_train(const struct ghn_config *config, const struct ghn_model *start,
                                const struct ghn_dataset *dataset,

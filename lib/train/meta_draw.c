@@ -35,8 +35,8 @@ struct draw {
     const struct ghn_meta_recipe *recipe;
     const struct ghn_dataset *dataset;
     struct ghn__candidate *candidates;
-    enum ghn_status statuses[64];
-    struct ghn_err errors[64];
+    enum ghn_status statuses[GHN__META_BATCH_MAX];
+    struct ghn_err errors[GHN__META_BATCH_MAX];
 };
 
 /* Draw number `attempt` of candidate number `use`. */

@@ -12,7 +12,8 @@
 #include "train/muon.h"
 
 enum {
-    GHN__META_POINTS = 2000 /* of the history; when there would be more, every second one goes */
+    GHN__META_POINTS = 2000,  /* of the history; when there would be more, every second one goes */
+    GHN__META_BATCH_MAX = 64, /* architectures a step */
 };
 
 /* --- Recipes --- */
@@ -141,15 +142,20 @@ struct ghn__meta_state {
     const struct ghn_meta_recipe *recipe;
     struct ghn__meta_counters *counters;
     int64_t n;
-    float *values, *m, *v; /* (n): parameters, Adam's moments */
+    float *values, *m, *v; /* (n): parameters, what the optimiser remembers */
     float *ema;            /* (n): their average, or NULL */
+    const char *start;     /* sha256 of the model that it began with; "": none, or not known */
     json_t **history;      /* an array of points; replaced by loading */
+    json_t **stages;       /* an array of the trainings behind that model; replaced by loading */
 };
 
-/* What a checkpoint's metadata says of its training, of those that made the hypernetwork that it
- * began with (`start`, or NULL), and `more`, strings, or NULL. A new reference; NULL: no memory. */
-json_t *ghn__meta_provenance(const struct ghn__meta_state *state, const struct ghn_model *start,
-                             const json_t *more);
+/* The trainings that made a model, as its metadata tells of them; empty for NULL. A new reference;
+ * NULL: no memory. */
+json_t *ghn__meta_stages(const struct ghn_model *model);
+
+/* What a checkpoint's metadata says of its training and of those before it, and `more`, strings, or
+ * NULL. A new reference; NULL: no memory. */
+json_t *ghn__meta_provenance(const struct ghn__meta_state *state, const json_t *more);
 
 /* As ghn__state_save and ghn__state_load. */
 enum ghn_status ghn__meta_state_save(const char *path, const struct ghn__meta_state *state,

@@ -69,7 +69,7 @@ struct step {
     struct ghn__meta_batch *batch;
     struct ghn_tape *tape;
     const struct ghn_batch *images; /* of all candidates */
-    int order[64];                  /* candidates, the largest first */
+    int order[GHN__META_BATCH_MAX]; /* candidates, the largest first */
     atomic_int next;
 };
 

@@ -8,10 +8,10 @@
 
 static const char prefix[] = "training_", stages_key[] = "training_stages";
 
-/* What a checkpoint says of its training, as one object without the prefix, behind those of the
- * trainings before that one. */
-static json_t *earlier_stages(const struct ghn_model *start) {
-    json_t *metadata = (json_t *)(uintptr_t)ghn_model_metadata(start), *value;
+json_t *ghn__meta_stages(const struct ghn_model *model) {
+    if (!model)
+        return json_array();
+    json_t *metadata = (json_t *)(uintptr_t)ghn_model_metadata(model), *value;
     const char *before = json_string_value(json_object_get(metadata, stages_key)), *key;
     json_t *stages = before ? json_loads(before, 0, NULL) : NULL, *stage = json_object();
     if (!json_is_array(stages)) {
@@ -41,23 +41,21 @@ static json_t *number(int64_t value) {
     return json_sprintf("%lld", (long long)value);
 }
 
-json_t *ghn__meta_provenance(const struct ghn__meta_state *state, const struct ghn_model *start,
-                             const json_t *more) {
+json_t *ghn__meta_provenance(const struct ghn__meta_state *state, const json_t *more) {
     const struct ghn__meta_counters *c = state->counters;
     const struct ghn_dataset *dataset = state->dataset;
     int side = state->recipe->side;
-    json_t *stages = start ? earlier_stages(start) : NULL;
     json_t *root = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:s}", "training_steps", number(c->step),
-        "training_architectures", number(c->architectures), "training_images", number(c->images),
-        "training_not_finite", number(c->not_finite), "training_hours",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:s}", "training_steps",
+        number(c->step), "training_architectures", number(c->architectures), "training_images",
+        number(c->images), "training_not_finite", number(c->not_finite), "training_hours",
         json_sprintf("%.2f", c->seconds / 3600), "input", json_sprintf("[3,%d,%d]", side, side),
-        "training_recipe", as_text(ghn__meta_recipe_identity(state->recipe)), "dataset",
-        dataset->name, "dataset_kind", ghn_dataset_kind_name(dataset->kind), "trained", "true");
+        "training_recipe", as_text(ghn__meta_recipe_identity(state->recipe)),
+        "training_decay_steps", number(state->recipe->decay_steps), "dataset", dataset->name,
+        "dataset_kind", ghn_dataset_kind_name(dataset->kind), "trained", "true");
     if (more)
         (void)json_object_update(root, (json_t *)(uintptr_t)more);
-    if (json_array_size(stages) > 0)
-        (void)json_object_set_new(root, stages_key, as_text(json_incref(stages)));
-    json_decref(stages);
+    if (json_array_size(*state->stages) > 0)
+        (void)json_object_set_new(root, stages_key, as_text(json_incref(*state->stages)));
     return root;
 }

@@ -49,12 +49,13 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
         double value, min, max;
     } ranges[] = {
         {"steps", (double)recipe->steps, 1, 1e9},
-        {"meta_batch", recipe->meta_batch, 1, 64},
+        {"meta_batch", recipe->meta_batch, 1, GHN__META_BATCH_MAX},
         {"max_nodes", recipe->max_nodes, 0, 1e6},
         {"pool", (double)recipe->pool, 0, 1e9},
         {"max_flops", (double)recipe->max_flops, 0, 1e15},
         {"side", recipe->side, 8, 224},
         {"batch_size", recipe->batch_size, 1, 4096},
+        {"optimizer", recipe->optimizer, GHN_META_ADAM, GHN_META_MUON},
         {"lr", recipe->lr, 0, 1e3},
         {"warmup_steps", (double)recipe->warmup_steps, 0, 1e9},
         {"decay_steps", (double)recipe->decay_steps, 0, 1e9},
@@ -66,13 +67,15 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
         {"clip_norm", recipe->clip_norm, 0, 1e9},
         {"clip_network", recipe->clip_network, 0, 1e9},
         {"label_smoothing", recipe->label_smoothing, 0, 0.999},
-        {"seed", (double)recipe->seed, 0, 0x1p63},
         {"first", (double)recipe->first, 0, 1e12},
         {"images", (double)recipe->images, 0, 1e12},
     };
     enum ghn_status status = GHN_OK;
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges && status == GHN_OK; i++)
         status = check(ranges[i].field, ranges[i].value, ranges[i].min, ranges[i].max, err);
+    if (status == GHN_OK && recipe->seed > INT64_MAX)
+        return ghn_fail(err, GHN_OUT_OF_RANGE, "seed", "%llu; expected 0 to 2^63 - 1",
+                        (unsigned long long)recipe->seed);
     return status == GHN_OK ? ghn_precision_check(recipe->precision, "precision", err) : status;
 }
 

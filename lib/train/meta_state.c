@@ -1,6 +1,8 @@
 /* The state of a meta-training (train/state_file.h): tensors "values", "adam.m", "adam.v" and,
- * where there is an average, "ema"; "training" holds what identifies it, counters and history. */
+ * where there is an average, "ema"; "training" holds what identifies it, counters, history
+ * and the stages before it. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "train/meta_impl.h"
 #include "train/state_file.h"
@@ -46,7 +48,9 @@ static json_t *counters_json(const struct ghn__meta_counters *c) {
 static json_t *describe(const struct ghn__meta_state *state) {
     json_t *root = identity(state);
     if (root && json_object_set_new(root, "counters", counters_json(state->counters)) == 0 &&
-        json_object_set(root, "history", *state->history) == 0)
+        json_object_set_new(root, "start", json_string(state->start)) == 0 &&
+        json_object_set(root, "history", *state->history) == 0 &&
+        json_object_set(root, "stages", *state->stages) == 0)
         return root;
     json_decref(root);
     return NULL;
@@ -86,6 +90,16 @@ static enum ghn_status check_identity(const char *path, const struct ghn__meta_s
     return status;
 }
 
+/* Refuses to go on from another model than the one that the training began with. */
+static enum ghn_status check_start(const char *path, const struct ghn__meta_state *state,
+                                   const json_t *training, struct ghn_err *err) {
+    const char *theirs = json_string_value(json_object_get(training, "start"));
+    if (!*state->start || (theirs && strcmp(theirs, state->start) == 0))
+        return GHN_OK;
+    return ghn_fail(err, GHN_OUT_OF_RANGE, path,
+                    "it is the state of a training that began with another hypernetwork");
+}
+
 static bool read_counters(const json_t *object, struct ghn__meta_counters *ret) {
     json_int_t step, use, updates, architectures, images, not_finite;
     double seconds;
@@ -110,19 +124,24 @@ static enum ghn_status load(const char *path, const struct ghn_tensors *file,
     struct ghn_tensor wanted[MAX_TENSORS];
     int n = list_tensors(state, wanted);
     struct ghn__meta_counters counters;
-    json_t *history = json_object_get(training, "history");
+    json_t *history = json_object_get(training, "history"),
+           *stages = json_object_get(training, "stages");
     enum ghn_status status = check_identity(path, state, training, err);
+    if (status == GHN_OK)
+        status = check_start(path, state, training, err);
     if (status == GHN_OK)
         status = ghn__state_check_tensors(path, file, wanted, n, err);
     if (status == GHN_OK && (!read_counters(json_object_get(training, "counters"), &counters) ||
-                             !json_is_array(history)))
-        status = ghn__state_damaged(path, "its counters or its history are none", err);
+                             !json_is_array(history) || !json_is_array(stages)))
+        status = ghn__state_damaged(path, "its counters, history or stages are none", err);
     if (status != GHN_OK)
         return status;
     ghn__state_copy_tensors(file, wanted, n);
     *state->counters = counters;
     json_decref(*state->history);
     *state->history = json_incref(history);
+    json_decref(*state->stages);
+    *state->stages = json_incref(stages);
     return GHN_OK;
 }
 

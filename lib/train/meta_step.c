@@ -174,7 +174,7 @@ enum ghn_status ghn__meta_learner_step(struct ghn__meta_learner *learner,
                                        struct ghn__meta_batch *batch,
                                        const struct ghn_batch *images,
                                        struct ghn__meta_outcome *ret, struct ghn_err *err) {
-    const struct ghn_graph *graphs[64];
+    const struct ghn_graph *graphs[GHN__META_BATCH_MAX];
     struct ghn_pool *pool = ghn__meta_workers_pool(learner->workers);
     for (int i = 0; i < batch->m; i++)
         graphs[i] = batch->candidates[i].graph;

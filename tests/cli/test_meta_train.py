@@ -60,6 +60,26 @@ class MetaTrain(Case):
         self.assertNotIn("stages", stages[1])
         self.assertEqual(0.001, json.loads(stages[0]["recipe"])["lr"])
 
+    def test_stages_stay_whatever_the_next_command_says(self):
+        checkpoint, other = self.path("one/checkpoint.safetensors"), self.path("other.safetensors")
+        self.train("one", "--steps", "2")
+        self.train("two", "--steps", "1", "--start", checkpoint)
+        self.ghn("new", "-o", other, "--classes", "10")
+        _, err = self.train("two", "--steps", "2", "--start", other, code=1)
+        self.assertIn("began with another hypernetwork", err)
+        self.train("two", "--steps", "2")
+        metadata = header_of(self.path("two/checkpoint.safetensors"))["__metadata__"]
+        self.assertEqual("2", metadata["training_steps"])
+        self.assertEqual(["2"], [stage["steps"] for stage in json.loads(metadata["training_stages"])])
+
+    def test_a_lost_checkpoint_comes_back(self):
+        self.train("folder", "--steps", "1")
+        checkpoint = self.path("folder/checkpoint.safetensors")
+        before = digest(checkpoint)
+        os.unlink(checkpoint)
+        self.train("folder", "--steps", "1", "-o", self.path("copy"))
+        self.assertEqual([before] * 2, [digest(checkpoint), digest(self.path("copy"))])
+
     def test_validation_and_smaller_images(self):
         _, err = self.train("folder", "--steps", "1", "--side", "16", "--max-flops", "10",
                             "--clip-network", "5", "--validate", "2")

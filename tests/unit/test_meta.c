@@ -124,6 +124,46 @@ static void test_same_bits(void **state) {
     check_same_bits(&recipe);
 }
 
+/* One step of each optimiser from the same parameters: AdamW is Adam without weight decay and the
+ * decay apart from it; Muon is AdamW on everything but the matrices. */
+static void test_optimizers(void **state) {
+    (void)state;
+    struct ghn_meta_recipe recipe = small_recipe();
+    struct ghn_matrix matrices[GHN_HYPERNET_MATRICES];
+    struct ghn_hypernet *fresh = NULL;
+    float *after[3];
+    int64_t n = 0, moved = 0, in_matrices = 0;
+    recipe.steps = 1;
+    recipe.lr = 0.01;
+    ok(ghn_hypernet_new(&config, recipe.seed, &fresh, &err));
+    const float *before = ghn_hypernet_values(fresh);
+    for (int i = 0; i < 3; i++) {
+        recipe.optimizer = (enum ghn_meta_optimizer)i;
+        recipe.weight_decay = recipe.optimizer == GHN_META_ADAM ? 0 : 0.5;
+        after[i] = train(&recipe, 0, 1, &n);
+    }
+    for (int64_t k = 0; k < n; k++)
+        assert_float_equal(after[GHN_META_ADAMW][k],
+                           after[GHN_META_ADAM][k] - 0.01 * 0.5 * before[k], 1e-6);
+    int n_matrices = ghn_hypernet_matrices(fresh, matrices);
+    int64_t from = 0;
+    for (int i = 0; i <= n_matrices; i++) {
+        int64_t to = i < n_matrices ? matrices[i].first : n;
+        for (int64_t k = from; k < to; k++) {
+            assert_float_equal(after[GHN_META_MUON][k], after[GHN_META_ADAMW][k], 1e-7);
+            moved += after[GHN_META_MUON][k] != before[k];
+        }
+        from = i < n_matrices ? to + (int64_t)matrices[i].rows * matrices[i].cols : to;
+        for (int64_t k = to; k < from; k++)
+            in_matrices += fabs((double)after[GHN_META_MUON][k] - after[GHN_META_ADAMW][k]) > 1e-5;
+    }
+    assert_true(moved > 100);
+    assert_true(in_matrices > n / 2);
+    for (int i = 0; i < 3; i++)
+        free(after[i]);
+    ghn_hypernet_free(fresh);
+}
+
 /* A checkpoint is the average of the initial parameters and those after the first step, when there
  * is one step. */
 static void test_ema(void **state) {
@@ -292,6 +332,12 @@ static void test_bad_recipes(void **state) {
     recipe = small_recipe();
     recipe.first = 49990;
     check_refused(&recipe, "images");
+    recipe = small_recipe();
+    recipe.seed = (uint64_t)1 << 63;
+    check_refused(&recipe, "seed");
+    recipe = small_recipe();
+    recipe.optimizer = (enum ghn_meta_optimizer)3;
+    check_refused(&recipe, "optimizer");
     recipe = small_recipe();
     recipe.max_nodes = 3;
     check_refused(&recipe, "max_nodes");
@@ -672,7 +718,7 @@ int main(void) {
         cmocka_unit_test(test_bad_recipes),  cmocka_unit_test(test_candidates),
         cmocka_unit_test(test_clip_network), cmocka_unit_test(test_validation),
         cmocka_unit_test(test_learns),       cmocka_unit_test(test_ema),
-        cmocka_unit_test(test_own_images),
+        cmocka_unit_test(test_optimizers),   cmocka_unit_test(test_own_images),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
