@@ -157,7 +157,8 @@ static void reload_done(uv_work_t *work, int status) {
         if (fixed)
             ghnd_log(&app->log, GHND_WARNING, "an option changed that needs a restart", "%s",
                      fixed);
-        ghnd_log(&app->log, GHND_INFO, "reloaded", "%d models", reload->snapshot->n_models);
+        ghnd_log(&app->log, GHND_INFO, "reloaded", "%d models, by default %s",
+                 reload->snapshot->n_models, reload->snapshot->models[0].path);
         ghnd_app_replace(app, reload->snapshot);
     } else {
         ghnd_log(&app->log, GHND_ERROR_LEVEL, "reload failed, everything stays as it was", "%s: %s",
@@ -238,6 +239,7 @@ static void announce(struct daemon *daemon) {
     ghnd_line_number(&line, "port", daemon->listener.port);
     ghnd_line_number(&line, "models", app->snapshot->n_models);
     ghnd_line_text(&line, "default_model", app->snapshot->models[0].id);
+    ghnd_line_text(&line, "file", app->snapshot->models[0].path);
     ghnd_line_text(&line, "version", GHN_VERSION);
     ghnd_line_end(&line);
     ghnd_notify("READY=1");

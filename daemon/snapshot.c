@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "beside.h"
 
@@ -38,9 +39,11 @@ static enum ghn_status add_model(struct ghnd_snapshot *snapshot, const char *pat
                             "another checkpoint has the id \"%s\" already; rename one of the files",
                             model->id);
     status = ghn_model_load(path, &model->model, err);
-    if (status == GHN_OK)
-        snapshot->n_models++;
-    return status;
+    if (status != GHN_OK)
+        return status;
+    snapshot->n_models++; /* which is freed now, whatever follows */
+    model->path = strdup(path);
+    return model->path ? GHN_OK : ghn_fail_memory(err);
 }
 
 static enum ghn_status load_models(struct ghnd_snapshot *snapshot, size_t n, char **paths,
@@ -54,29 +57,32 @@ static enum ghn_status load_models(struct ghnd_snapshot *snapshot, size_t n, cha
     return status;
 }
 
-/* Where hypernetworks lie if the configuration names none: in the state folder, else where the
- * program's own was installed. */
-static int find_default_models(const struct ghnd_snapshot *snapshot, glob_t *ret) {
-    static const char files[] = "checkpoints/*.{safetensors,pt}";
-    char pattern[4200];
-    (void)snprintf(pattern, sizeof(pattern), "%s/%s", snapshot->config.state_dir, files);
-    int error = glob(pattern, GLOB_BRACE, NULL, ret);
-    if (error == 0)
-        return 0;
-    globfree(ret);
-    char shared[sizeof(pattern) - sizeof(files)];
-    ghnd_beside("/../share/ghnd", shared, sizeof(shared));
-    (void)snprintf(pattern, sizeof(pattern), "%s/%s", shared, files);
+static int find_models(const char *folder, glob_t *ret) {
+    char pattern[4300];
+    (void)snprintf(pattern, sizeof(pattern), "%s/*.{safetensors,pt}", folder);
     return glob(pattern, GLOB_BRACE, NULL, ret);
 }
 
+/* Where the configuration names no hypernetwork: what lies in the state folder, else what this
+ * program was installed with. */
 static enum ghn_status load_default_models(struct ghnd_snapshot *snapshot, struct ghn_err *err) {
+    char folder[4200];
     glob_t found = {0};
-    if (find_default_models(snapshot, &found) != 0)
+    (void)snprintf(folder, sizeof(folder), "%s/checkpoints", snapshot->config.state_dir);
+    if (access(folder, F_OK) == 0 && access(folder, R_OK | X_OK) != 0)
+        return ghn_fail(err, GHN_IO, folder, "%s", strerror(errno));
+    int error = find_models(folder, &found);
+    if (error != 0) {
+        globfree(&found);
+        ghnd_beside("/../share/ghnd/checkpoints", folder, sizeof(folder));
+        error = find_models(folder, &found);
+    }
+    if (error != 0)
         return ghn_fail(err, GHN_MISSING_FIELD, "--checkpoint",
-                        "no checkpoint is given and there is none in %s/checkpoints; give "
-                        "--checkpoint FILE, or make an untrained one with `ghn new -o FILE`",
-                        snapshot->config.state_dir);
+                        "no checkpoint is given and there is none in %s/checkpoints, nor the one "
+                        "that comes with ghnd in %s; give --checkpoint FILE, or make an untrained "
+                        "one with `ghn new -o FILE`",
+                        snapshot->config.state_dir, folder);
     enum ghn_status status = load_models(snapshot, found.gl_pathc, found.gl_pathv, err);
     globfree(&found);
     return status;
@@ -148,8 +154,10 @@ struct ghnd_snapshot *ghnd_snapshot_ref(struct ghnd_snapshot *snapshot) {
 void ghnd_snapshot_unref(struct ghnd_snapshot *snapshot) {
     if (!snapshot || atomic_fetch_sub(&snapshot->references, 1) != 1)
         return;
-    for (int i = 0; i < snapshot->n_models; i++)
+    for (int i = 0; i < snapshot->n_models; i++) {
         ghn_model_unref(snapshot->models[i].model);
+        free(snapshot->models[i].path);
+    }
     free(snapshot->models);
     free(snapshot->token);
     ghnd_config_done(&snapshot->config);

@@ -15,6 +15,7 @@ enum { GHND_MAX_ID = 64 };
 
 struct ghnd_model {
     char id[GHND_MAX_ID + 1]; /* [A-Za-z0-9_.-]{1,64} */
+    char *path;               /* of its file */
     struct ghn_model *model;
 };
 

@@ -127,6 +127,7 @@ class Start(unittest.TestCase):
         make_model(self.path("usr/share/ghnd/checkpoints/shipped.safetensors"))
         with Daemon(models=(), folder=self.path("state"), program=program) as daemon:
             self.assertEqual(["shipped"], [m["id"] for m in daemon.get("/models").json()["models"]])
+            self.assertIn("share/ghnd/checkpoints/shipped.safetensors", daemon.log_text())
         make_model(self.path("state/checkpoints/own.safetensors"))
         with Daemon(models=(), folder=self.path("state"), program=program) as daemon:
             self.assertEqual(["own"], [m["id"] for m in daemon.get("/models").json()["models"]])
