@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "ghn/blas.h"
+#include "base/blas.h"
 #include "ghn/decode.h"
 
 enum { NODES = 8 }; /* of a task */
@@ -83,7 +83,7 @@ enum ghn_status ghn__decode_mlp(const struct ghn_model *model, const struct ghn_
     work.scratch = ghn_calloc((size_t)n_tasks, work.scratch_size * sizeof(float));
     if (!work.scratch)
         return ghn_fail_memory(err);
-    ghn__blas_init();
+    ghn_blas_init();
     ghn_pool_run(pool, n_tasks, decode_task, &work);
     ghn_free(work.scratch);
     return GHN_OK;

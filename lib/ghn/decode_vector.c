@@ -2,22 +2,12 @@
  *
  * Lock rule: a task decodes VECTORS jobs and writes their blocks alone. */
 #include <math.h>
-#include <pthread.h>
 #include <string.h>
 
-#include "ghn/blas.h"
+#include "base/blas.h"
 #include "ghn/decode.h"
 
 enum { VECTORS = 16 }; /* of a task */
-
-static void set_one_thread(void) {
-    openblas_set_num_threads(1);
-}
-
-void ghn__blas_init(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, set_one_thread);
-}
 
 /* --- Vectors --- */
 
@@ -99,7 +89,7 @@ enum ghn_status ghn__decode_vectors(const struct ghn_model *model,
     work.scratch = ghn_malloc((size_t)n_tasks * work.scratch_size * sizeof(float));
     if (!work.scratch)
         return ghn_fail_memory(err);
-    ghn__blas_init();
+    ghn_blas_init();
     ghn_pool_run(pool, n_tasks, decode_task, &work);
     ghn_free(work.scratch);
     return GHN_OK;
@@ -147,7 +137,7 @@ static enum ghn_status class_weight_mlp(const struct ghn_model *model, const flo
 enum ghn_status ghn__decode_class_weight(const struct ghn_model *model, const float *embedding,
                                          float *block, int rows, int I, float scale, float *dst,
                                          struct ghn_err *err) {
-    ghn__blas_init();
+    ghn_blas_init();
     enum ghn_status status = GHN_OK;
     if (model->config.decoder == GHN_DECODER_CONV)
         class_weight_conv(model, block, rows, I, dst);

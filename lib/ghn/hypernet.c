@@ -1,5 +1,6 @@
 #include "ghn/hypernet.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "ghn/config.h"
@@ -94,10 +95,12 @@ int ghn_hypernet_matrices(const struct ghn_hypernet *h,
     int n = 0;
     for (int i = 0; i < GHN__N_TENSORS; i++) {
         const struct ghn__tensor_spec *spec = &h->specs[i];
-        if (spec->present && spec->shape.ndim >= 2 && spec->init == GHN__INIT_UNIFORM)
-            ret[n++] = (struct ghn_matrix){.first = h->tensors[i] - h->values,
-                                           .rows = (int)spec->shape.dim[0],
-                                           .cols = (int)spec->shape.dim[1]};
+        if (!spec->present || spec->shape.ndim < 2 || spec->init != GHN__INIT_UNIFORM)
+            continue; /* a vector, or a table of embeddings */
+        assert(n < GHN_HYPERNET_MATRICES);
+        ret[n++] = (struct ghn_matrix){.first = h->tensors[i] - h->values,
+                                       .rows = (int)spec->shape.dim[0],
+                                       .cols = (int)spec->shape.dim[1]};
     }
     return n;
 }

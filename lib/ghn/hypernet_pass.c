@@ -2,7 +2,7 @@
 #include <assert.h>
 #include <string.h>
 
-#include "ghn/blas.h"
+#include "base/blas.h"
 #include "ghn/tape_impl.h"
 
 struct pass {
@@ -29,7 +29,7 @@ enum ghn_status ghn_hypernet_forward(const struct ghn_hypernet *h,
     enum ghn_status status = ghn__tape_plan(tape, h, graphs, m, err);
     if (status != GHN_OK)
         return status;
-    ghn__blas_init();
+    ghn_blas_init();
     ghn_pool_run(pool, m, embed_task, &pass);
     ghn__tape_vectors(h, tape, pool);
     if (h->config.decoder == GHN_DECODER_CONV)

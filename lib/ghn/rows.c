@@ -1,6 +1,6 @@
 #include "ghn/rows.h"
 
-#include "ghn/blas.h"
+#include "base/blas.h"
 
 void ghn__rows_linear(struct ghn__rows y, struct ghn__rows x, struct ghn__rows w, size_t n,
                       size_t out, size_t in) {

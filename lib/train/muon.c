@@ -1,9 +1,10 @@
 #include "train/muon.h"
 
-#include <cblas.h>
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
+#include "base/blas.h"
 #include "base/mem.h"
 
 /* --- Life --- */
@@ -15,19 +16,20 @@ static int shorter_side(const struct ghn_matrix *matrix) {
 enum ghn_status ghn__muon_init(struct ghn__muon *muon, const struct ghn_hypernet *h,
                                struct ghn_err *err) {
     *muon = (struct ghn__muon){0};
+    ghn_blas_init();
     muon->n_matrices = ghn_hypernet_matrices(h, muon->matrices);
-    size_t side = 0, size = 0;
     for (int i = 0; i < muon->n_matrices; i++) {
         const struct ghn_matrix *matrix = &muon->matrices[i];
         size_t k = (size_t)shorter_side(matrix), n = (size_t)matrix->rows * (size_t)matrix->cols;
-        side = k > side ? k : side;
-        size = n > size ? n : size;
+        muon->side = k > muon->side ? k : muon->side;
+        muon->size = n > muon->size ? n : muon->size;
     }
+    size_t side = muon->side;
     muon->gram = ghn_malloc(side * side * sizeof(float));
     muon->square = ghn_malloc(side * side * sizeof(float));
     muon->factor = ghn_malloc(side * side * sizeof(float));
     muon->product = ghn_malloc(side * side * sizeof(float));
-    muon->step = ghn_malloc(2 * size * sizeof(float));
+    muon->step = ghn_malloc(2 * muon->size * sizeof(float));
     return muon->gram && muon->square && muon->factor && muon->product && muon->step
                ? GHN_OK
                : ghn_fail_memory(err);
@@ -78,6 +80,7 @@ static void iterate(struct ghn__muon *muon, int k) {
 void ghn__muon_orthogonalise(struct ghn__muon *muon, float *x, int rows, int cols) {
     bool tall = rows >= cols;
     int k = tall ? cols : rows, length = tall ? rows : cols;
+    assert((size_t)k <= muon->side && (size_t)rows * (size_t)cols <= muon->size);
     cblas_sgemm(CblasRowMajor, tall ? CblasTrans : CblasNoTrans, tall ? CblasNoTrans : CblasTrans,
                 k, k, length, 1, x, cols, x, cols, 0, muon->gram, k);
     double trace = 0;
@@ -89,7 +92,7 @@ void ghn__muon_orthogonalise(struct ghn__muon *muon, float *x, int rows, int col
         muon->gram[i] = (float)(muon->gram[i] / trace);
     iterate(muon, k);
     float scale = (float)(1 / sqrt(trace));
-    float *ret = muon->step + (size_t)rows * (size_t)cols;
+    float *ret = muon->step + muon->size;
     if (tall)
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, rows, cols, k, scale, x, cols,
                     muon->factor, k, 0, ret, cols);
