@@ -22,8 +22,6 @@
 /* The fields that belong to neither network nor recipe. */
 static const char *const own_fields[] = {"model", "dataset", "parameters", NULL};
 
-static const char *const init_names[] = {"ghn", "random", "upload"};
-
 struct work {
     struct ghnd_ledger *ledger;
     char digest[2 * SHA256_DIGEST_SIZE + 1]; /* of the body */
@@ -42,14 +40,6 @@ static bool succeeded(struct ghnd_request *request, enum ghn_status status, stru
         return true;
     err->status = status;
     ghnd_problem_from_err(&request->problem, err);
-    return false;
-}
-
-static bool ledger_succeeded(struct ghnd_request *request, enum ghn_status status,
-                             const struct ghn_err *err) {
-    if (status == GHN_OK)
-        return true;
-    ghnd_problem_set(&request->problem, GHND_E_LEDGER_UNAVAILABLE, err->where, "%s", err->message);
     return false;
 }
 
@@ -94,7 +84,7 @@ static bool is_new(struct ghnd_request *request, struct work *work) {
     bool found = false, same = false;
     if (!request->key)
         return true;
-    if (!ledger_succeeded(
+    if (!ghnd_ledger_succeeded(
             request,
             ghnd_ledger_by_key(work->ledger, request->key, work->digest, &found, &same, &row, &err),
             &err))
@@ -116,7 +106,7 @@ static bool has_room(struct ghnd_request *request, const struct work *work) {
     const struct ghnd_config *config = &request->snapshot->config;
     struct ghn_err err = GHN_ERR_INIT;
     int64_t counts[GHND_N_JOB_STATES];
-    if (!ledger_succeeded(request, ghnd_ledger_count(work->ledger, counts, &err), &err))
+    if (!ghnd_ledger_succeeded(request, ghnd_ledger_count(work->ledger, counts, &err), &err))
         return false;
     if (counts[GHND_JOB_QUEUED] >= config->max_queued_jobs) {
         refuse_queue(request);
@@ -133,7 +123,7 @@ static bool has_room(struct ghnd_request *request, const struct work *work) {
 
 /* --- What is asked for --- */
 
-/* The text of a field; NULL, with *ret_ok unchanged, if it is absent and may be. */
+/* The text of a field; NULL, with *status unchanged, if it is absent and may be. */
 static const char *get_text(const json_t *root, const char *key, bool required,
                             enum ghn_status *status, struct ghn_err *err) {
     const json_t *value = json_object_get(root, key);
@@ -209,7 +199,8 @@ static bool parse(struct ghnd_request *request, struct work *work) {
         return false;
     }
     (void)snprintf(work->row.dataset, sizeof(work->row.dataset), "%.*s", GHND_JOB_NAME, dataset);
-    (void)snprintf(work->row.init, sizeof(work->row.init), "%s", init_names[work->recipe.start]);
+    (void)snprintf(work->row.init, sizeof(work->row.init), "%s",
+                   ghn_start_name(work->recipe.start));
     if (work->recipe.start == GHN_START_GHN) {
         (void)snprintf(work->row.model, sizeof(work->row.model), "%s", work->model->id);
         (void)snprintf(request->model, sizeof(request->model), "%s", work->model->id);
@@ -380,7 +371,7 @@ static void keep(struct ghnd_request *request, struct work *work) {
     if (written == GHN_IO) /* the client need not know where the folder is */
         (void)snprintf(err.where, sizeof(err.where), "state-dir");
     bool kept = succeeded(request, written, &err) &&
-                ledger_succeeded(
+                ghnd_ledger_succeeded(
                     request,
                     ghnd_ledger_insert(work->ledger, &work->row, request->key, work->digest,
                                        request->snapshot->config.max_queued_jobs, &insertion, &err),

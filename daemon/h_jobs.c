@@ -20,8 +20,8 @@ static struct ghnd_ledger *open_ledger(struct ghnd_request *request) {
     return ledger;
 }
 
-static bool succeeded(struct ghnd_request *request, enum ghn_status status,
-                      const struct ghn_err *err) {
+bool ghnd_ledger_succeeded(struct ghnd_request *request, enum ghn_status status,
+                           const struct ghn_err *err) {
     if (status != GHN_OK)
         ghnd_problem_set(&request->problem, GHND_E_LEDGER_UNAVAILABLE, err->where, "%s",
                          err->message);
@@ -32,8 +32,8 @@ bool ghnd_find_job(struct ghnd_request *request, struct ghnd_job_row *row) {
     struct ghn_err err = GHN_ERR_INIT;
     struct ghnd_ledger *ledger = open_ledger(request);
     bool found = false;
-    if (!ledger ||
-        !succeeded(request, ghnd_ledger_get(ledger, request->path_id, &found, row, &err), &err))
+    if (!ledger || !ghnd_ledger_succeeded(
+                       request, ghnd_ledger_get(ledger, request->path_id, &found, row, &err), &err))
         return false;
     if (!found)
         ghnd_problem_set(&request->problem, GHND_E_UNKNOWN_JOB, "",
@@ -107,8 +107,8 @@ void ghnd_h_jobs(struct ghnd_request *request) {
         ghnd_problem_set(&request->problem, GHND_E_LIBRARY_NO_MEMORY, "", "not enough memory");
         return;
     }
-    if (succeeded(request, ghnd_ledger_list(ledger, state, before, (int)limit + 1, rows, &n, &err),
-                  &err))
+    if (ghnd_ledger_succeeded(
+            request, ghnd_ledger_list(ledger, state, before, (int)limit + 1, rows, &n, &err), &err))
         ghnd_reply_json(request,
                         list_json(request->app->jobs, rows, n > limit ? (int)limit : n, n > limit));
     free(rows);
@@ -146,16 +146,15 @@ void ghnd_h_cancel(struct ghnd_request *request) {
     bool moved = false;
     if (!ghnd_find_job(request, &row))
         return;
-    bool waited = row.state == GHND_JOB_QUEUED;
     struct ghnd_ledger *ledger = open_ledger(request);
-    if (!succeeded(request,
-                   ghnd_ledger_move(ledger, row.id, GHND_JOB_CANCELLED, NULL, NULL, &moved, &err),
-                   &err))
+    if (!ghnd_ledger_succeeded(
+            request, ghnd_ledger_move(ledger, row.id, GHND_JOB_CANCELLED, NULL, NULL, &moved, &err),
+            &err))
         return;
     if (moved) {
         ghnd_jobs_wake(jobs);
         ghnd_jobs_publish(jobs, row.id);
-        if (waited)
+        if (!ghnd_jobs_works_on(jobs, row.id))
             ghnd_job_folder_trim(ghnd_jobs_dir(jobs), row.id);
         if (!ghnd_find_job(request, &row))
             return;

@@ -1,5 +1,6 @@
 /* Threads: what jobs.h lists under "Main thread", and every callback here, is the main thread's.
- * Lock rule: `lock` guards `live`, which handlers read; the ledger and the events have locks of
+ * Lock rule: `lock` guards `live`, `speed`, `works` and the worker's id, which handlers read; the
+ * ledger and the events have locks of
  * their own, and none is taken while another is held. */
 #include "jobs.h"
 
@@ -37,6 +38,7 @@ struct slot {
     int64_t retry_ms;    /* its worker died: until then the job is not taken up again */
     char *live;          /* its latest line, from malloc; NULL: none */
     double speed;        /* images a second */
+    bool works;          /* the worker's process has the job: its end is still to be entered */
     int64_t step, steps; /* of that line */
 };
 
@@ -141,6 +143,15 @@ json_t *ghnd_jobs_point(struct ghnd_jobs *jobs, const char *id) {
     return point;
 }
 
+bool ghnd_jobs_works_on(struct ghnd_jobs *jobs, const char *id) {
+    bool works = false;
+    pthread_mutex_lock(&jobs->lock);
+    for (int i = 0; i < jobs->n_slots; i++)
+        works |= jobs->slots[i].works && strcmp(jobs->slots[i].worker.id, id) == 0;
+    pthread_mutex_unlock(&jobs->lock);
+    return works;
+}
+
 double ghnd_jobs_speed(struct ghnd_jobs *jobs) {
     double speed = 0;
     pthread_mutex_lock(&jobs->lock);
@@ -216,6 +227,7 @@ static void start(struct ghnd_jobs *jobs, struct slot *slot, const struct ghnd_j
     slot->step = slot->steps = 0;
     pthread_mutex_lock(&jobs->lock);
     memcpy(slot->worker.id, row->id, sizeof(slot->worker.id));
+    slot->works = true;
     pthread_mutex_unlock(&jobs->lock);
     log_job(jobs, GHND_INFO, "job started", row->id,
             row->state == GHND_JOB_RUNNING ? "goes on" : NULL);
@@ -367,6 +379,9 @@ static bool enter_end(struct ghnd_jobs *jobs, struct slot *slot) {
 /* Writes a worker's end into the ledger. Where that fails the slot stays as it is, and the end is
  * written as soon as it can be: what is done is not done again. */
 static void conclude(struct ghnd_jobs *jobs, struct slot *slot) {
+    pthread_mutex_lock(&jobs->lock);
+    slot->works = false;
+    pthread_mutex_unlock(&jobs->lock);
     slot->ended = !enter_end(jobs, slot);
     if (slot->ended)
         return;

@@ -58,12 +58,20 @@ void ghnd_jobs_publish(struct ghnd_jobs *jobs, const char *id);
 /* The latest point of a job that is being trained, a new reference; NULL if there is none. */
 json_t *ghnd_jobs_point(struct ghnd_jobs *jobs, const char *id);
 
+/* Whether a worker has the job, and so will see to its files when it ends. */
+bool ghnd_jobs_works_on(struct ghnd_jobs *jobs, const char *id);
+
 /* Workers that died and whose jobs were taken up again; images a second of all that train. */
 uint64_t ghnd_jobs_restarts(const struct ghnd_jobs *jobs);
 double ghnd_jobs_speed(struct ghnd_jobs *jobs);
 
-/* The job that a request's path names; false after setting the problem. (h_jobs.c) */
+/* Whether the ledger did what it was asked; false after setting the request's problem. (h_jobs.c)
+ */
 struct ghnd_request;
+bool ghnd_ledger_succeeded(struct ghnd_request *request, enum ghn_status status,
+                           const struct ghn_err *err);
+
+/* The job that a request's path names; false after setting the problem. (h_jobs.c) */
 bool ghnd_find_job(struct ghnd_request *request, struct ghnd_job_row *row);
 
 /* --- What clients are shown (job_json.c) --- */

@@ -229,6 +229,18 @@ static void read_row(const struct query *query, struct ghnd_job_row *row) {
     }
 }
 
+/* Ends a query that looked for one row, which was read if it was found. */
+static enum ghn_status end_row(struct query *query, bool found, const struct ghnd_job_row *read,
+                               bool *ret_found, struct ghnd_job_row *row, struct ghn_err *err) {
+    enum ghn_status status = end(query, NULL, err);
+    if (status != GHN_OK)
+        return status;
+    *ret_found = found;
+    if (found)
+        *row = *read;
+    return GHN_OK;
+}
+
 /* --- What is asked and done --- */
 
 enum ghn_status ghnd_ledger_by_key(struct ghnd_ledger *ledger, const char *key, const char *digest,
@@ -238,12 +250,16 @@ enum ghn_status ghnd_ledger_by_key(struct ghnd_ledger *ledger, const char *key, 
     begin(&query, ledger, "SELECT " COLUMNS ", digest = ? FROM jobs WHERE key = ?");
     bind_text(&query, digest);
     bind_text(&query, key);
-    *ret_found = step(&query);
-    if (*ret_found) {
-        read_row(&query, row);
-        *ret_same = sqlite3_column_int(query.statement, 16) != 0;
+    struct ghnd_job_row read;
+    bool found = step(&query), same = false;
+    if (found) {
+        read_row(&query, &read);
+        same = sqlite3_column_int(query.statement, 16) != 0;
     }
-    return end(&query, NULL, err);
+    enum ghn_status status = end_row(&query, found, &read, ret_found, row, err);
+    if (status == GHN_OK && found)
+        *ret_same = same;
+    return status;
 }
 
 enum ghn_status ghnd_ledger_insert(struct ghnd_ledger *ledger, struct ghnd_job_row *row,
@@ -251,13 +267,13 @@ enum ghn_status ghnd_ledger_insert(struct ghnd_ledger *ledger, struct ghnd_job_r
                                    enum ghnd_insertion *ret, struct ghn_err *err) {
     struct query query;
     int changed = 0;
-    row->created = now_ms();
+    int64_t created = now_ms();
     begin(&query, ledger,
           "INSERT INTO jobs (id, state, created, steps, name, dataset, model, init, key, digest)"
           " SELECT ?, 0, ?, ?, ?, ?, ?, ?, ?, ?"
           " WHERE (SELECT count(*) FROM jobs WHERE state = 0) < ? ON CONFLICT (key) DO NOTHING");
     bind_text(&query, row->id);
-    bind_number(&query, row->created);
+    bind_number(&query, created);
     bind_number(&query, row->steps);
     bind_text(&query, row->name);
     bind_text(&query, row->dataset);
@@ -273,12 +289,12 @@ enum ghn_status ghnd_ledger_insert(struct ghnd_ledger *ledger, struct ghnd_job_r
         status = ghnd_ledger_by_key(ledger, key, digest, &found, &same, row, err);
     if (status != GHN_OK)
         return status;
-    if (changed == 1)
+    if (changed == 1) {
+        row->created = created;
         *ret = GHND_INSERTED;
-    else if (found)
-        *ret = same ? GHND_REPLAYED : GHND_CONFLICT;
-    else
-        *ret = GHND_FULL;
+    } else {
+        *ret = !found ? GHND_FULL : same ? GHND_REPLAYED : GHND_CONFLICT;
+    }
     return GHN_OK;
 }
 
@@ -297,10 +313,11 @@ enum ghn_status ghnd_ledger_get(struct ghnd_ledger *ledger, const char *id, bool
     struct query query;
     begin(&query, ledger, "SELECT " COLUMNS " FROM jobs WHERE id = ?");
     bind_text(&query, id);
-    *ret_found = step(&query);
-    if (*ret_found)
-        read_row(&query, row);
-    return end(&query, NULL, err);
+    struct ghnd_job_row read;
+    bool found = step(&query);
+    if (found)
+        read_row(&query, &read);
+    return end_row(&query, found, &read, ret_found, row, err);
 }
 
 enum ghn_status ghnd_ledger_list(struct ghnd_ledger *ledger, int state, int64_t before, int n,
@@ -326,27 +343,31 @@ enum ghn_status ghnd_ledger_next(struct ghnd_ledger *ledger, const char *const *
     struct query query;
     begin(&query, ledger,
           "SELECT " COLUMNS " FROM jobs WHERE state IN (0, 1) ORDER BY state DESC, number");
-    *ret_found = false;
-    while (!*ret_found && step(&query)) {
-        read_row(&query, row);
-        *ret_found = row->state <= GHND_JOB_RUNNING;
-        for (int i = 0; i < n && *ret_found; i++)
-            *ret_found = strcmp(row->id, not_these[i]) != 0;
+    struct ghnd_job_row read;
+    bool found = false;
+    while (!found && step(&query)) {
+        read_row(&query, &read);
+        found = read.state <= GHND_JOB_RUNNING;
+        for (int i = 0; i < n && found; i++)
+            found = strcmp(read.id, not_these[i]) != 0;
     }
-    return end(&query, NULL, err);
+    return end_row(&query, found, &read, ret_found, row, err);
 }
 
 enum ghn_status ghnd_ledger_count(struct ghnd_ledger *ledger, int64_t *counts,
                                   struct ghn_err *err) {
     struct query query;
-    memset(counts, 0, GHND_N_JOB_STATES * sizeof(*counts));
+    int64_t read[GHND_N_JOB_STATES] = {0};
     begin(&query, ledger, "SELECT state, count(*) FROM jobs GROUP BY state");
     while (step(&query)) {
         int state = sqlite3_column_int(query.statement, 0);
         if (state >= 0 && state < GHND_N_JOB_STATES)
-            counts[state] += sqlite3_column_int64(query.statement, 1);
+            read[state] += sqlite3_column_int64(query.statement, 1);
     }
-    return end(&query, NULL, err);
+    enum ghn_status status = end(&query, NULL, err);
+    if (status == GHN_OK)
+        memcpy(counts, read, sizeof(read));
+    return status;
 }
 
 enum ghn_status ghnd_ledger_move(struct ghnd_ledger *ledger, const char *id, enum ghnd_job_state to,
@@ -392,11 +413,13 @@ enum ghn_status ghnd_ledger_died(struct ghnd_ledger *ledger, const char *id, int
     begin(&query, ledger,
           "UPDATE jobs SET attempts = attempts + 1 WHERE id = ? RETURNING attempts");
     bind_text(&query, id);
-    if (step(&query))
-        *ret_attempts = sqlite3_column_int(query.statement, 0);
+    int attempts = -1;
     while (step(&query))
-        continue;
-    return end(&query, NULL, err);
+        attempts = sqlite3_column_int(query.statement, 0);
+    enum ghn_status status = end(&query, NULL, err);
+    if (status == GHN_OK && attempts >= 0)
+        *ret_attempts = attempts;
+    return status;
 }
 
 enum ghn_status ghnd_ledger_remove_one(struct ghnd_ledger *ledger, int64_t keep, int64_t max_age_ms,

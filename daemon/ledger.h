@@ -74,7 +74,7 @@ enum ghn_status ghnd_ledger_list(struct ghnd_ledger *ledger, int state, int64_t 
                                  struct ghn_err *err) GHN_MUST_CHECK;
 
 /* The oldest job that waits, or that was running when a daemon ended, but for those in the n ids of
- * `not`. */
+ * `not_these`. */
 enum ghn_status ghnd_ledger_next(struct ghnd_ledger *ledger, const char *const *not_these, int n,
                                  bool *ret_found, struct ghnd_job_row *row,
                                  struct ghn_err *err) GHN_MUST_CHECK;
@@ -84,7 +84,7 @@ enum ghn_status ghnd_ledger_count(struct ghnd_ledger *ledger, int64_t *counts,
                                   struct ghn_err *err) GHN_MUST_CHECK;
 
 /* Moves a job to a state if it is queued or running; *ret_moved tells whether it was. With `why`
- * (else NULL) its status, where and message are kept under `code`. */
+ * (else NULL) its where and message are kept, as what became of the job under `code`. */
 enum ghn_status ghnd_ledger_move(struct ghnd_ledger *ledger, const char *id, enum ghnd_job_state to,
                                  const char *code, const struct ghn_err *why, bool *ret_moved,
                                  struct ghn_err *err) GHN_MUST_CHECK;

@@ -42,7 +42,7 @@ const char cli_train_help[] =
     "\n"
     "the recipe:\n"
     "  --meta-batch N       architectures a step; 8\n"
-    "  --batch-size N       images a step; 64\n"
+    "  --batch-size N       images a network and step; 64\n"
     "  --own-images         every architecture has images of its own, not all the same\n"
     "  --optimizer adam|adamw|muon   adam; muon makes the steps of matrices orthogonal\n"
     "  --lr X               0.001\n"
@@ -112,23 +112,32 @@ static int check(const struct wanted *wanted, const char *precision, const char 
     return CLI_OK;
 }
 
+/* What is read as 64-bit numbers or as words before it is checked and put into the recipe. */
+struct raw {
+    int64_t meta_batch, batch, nodes, max_flops, side, seed;
+    bool no_widths, no_augment;
+    const char *precision, *optimizer;
+};
+
+static void narrow(const struct raw *raw, struct ghn_meta_recipe *r) {
+    r->meta_batch = (int)raw->meta_batch;
+    r->batch_size = (int)raw->batch;
+    r->max_nodes = (int)raw->nodes;
+    r->max_flops = 1000000 * raw->max_flops;
+    r->side = (int)raw->side;
+    r->seed = (uint64_t)raw->seed;
+    r->widths = !raw->no_widths;
+    r->augment = !raw->no_augment;
+}
+
 static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
     struct ghn_meta_recipe *r = &w->recipe;
-    const char *precision = NULL, *optimizer = NULL;
-    bool no_widths = false, no_augment = false;
-    int64_t max_flops = 0, side = r->side, meta_batch = r->meta_batch, batch = r->batch_size,
-            nodes = r->max_nodes, seed = 0;
-    struct real reals[] = {{"lr", NULL, &r->lr},
-                           {"weight-decay", NULL, &r->weight_decay},
-                           {"beta1", NULL, &r->beta1},
-                           {"beta2", NULL, &r->beta2},
-                           {"ema-decay", NULL, &r->ema_decay},
-                           {"clip-norm", NULL, &r->clip_norm},
-                           {"clip-network", NULL, &r->clip_network},
-                           {"label-smoothing", NULL, &r->label_smoothing}};
-    enum { OPTIONS = 26, REALS = sizeof reals / sizeof *reals };
+    struct raw raw = {.meta_batch = r->meta_batch,
+                      .batch = r->batch_size,
+                      .nodes = r->max_nodes,
+                      .side = r->side};
     const int64_t most = 1000000000;
-    struct cli_option options[OPTIONS + REALS] = {
+    const struct cli_option plain[] = {
         {.name = "data", .text = &w->data},
         {.name = "dir", .text = &w->dir},
         {.name = "output", .letter = 'o', .text = &w->output},
@@ -139,37 +148,41 @@ static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
         {.name = "stop-minutes", .number = &w->stop_minutes, .min = 1, .max = 1000000},
         {.name = "validate", .number = &w->validate, .min = 0, .max = 500},
         {.name = "json", .flag = &w->json},
-        {.name = "meta-batch", .number = &meta_batch, .min = 1, .max = 64},
-        {.name = "batch-size", .number = &batch, .min = 1, .max = 4096},
+        {.name = "meta-batch", .number = &raw.meta_batch, .min = 1, .max = 64},
+        {.name = "batch-size", .number = &raw.batch, .min = 1, .max = 4096},
         {.name = "own-images", .flag = &r->own_images},
+        {.name = "optimizer", .text = &raw.optimizer},
         {.name = "warmup-steps", .number = &r->warmup_steps, .min = 0, .max = most},
         {.name = "decay-steps", .number = &r->decay_steps, .min = 0, .max = most},
-        {.name = "optimizer", .text = &optimizer},
         {.name = "pool", .number = &r->pool, .min = 0, .max = most},
-        {.name = "max-flops", .number = &max_flops, .min = 0, .max = most},
-        {.name = "side", .number = &side, .min = 8, .max = 224},
-        {.name = "no-widths", .flag = &no_widths},
-        {.name = "max-nodes", .number = &nodes, .min = 0, .max = 1000000},
+        {.name = "max-flops", .number = &raw.max_flops, .min = 0, .max = most},
+        {.name = "side", .number = &raw.side, .min = 8, .max = 224},
+        {.name = "no-widths", .flag = &raw.no_widths},
+        {.name = "max-nodes", .number = &raw.nodes, .min = 0, .max = 1000000},
         {.name = "images", .number = &r->images, .min = 0, .max = most},
-        {.name = "no-augment", .flag = &no_augment},
-        {.name = "precision", .text = &precision},
-        {.name = "seed", .number = &seed, .min = 0, .max = INT64_MAX},
+        {.name = "no-augment", .flag = &raw.no_augment},
+        {.name = "precision", .text = &raw.precision},
+        {.name = "seed", .number = &raw.seed, .min = 0, .max = INT64_MAX},
         {.name = "hid", .number = &w->hid, .min = 4, .max = 1024},
     };
-    for (int i = 0; i < REALS; i++)
-        options[OPTIONS + i] = (struct cli_option){.name = reals[i].name, .text = &reals[i].text};
+    struct real reals[] = {{"lr", NULL, &r->lr},
+                           {"weight-decay", NULL, &r->weight_decay},
+                           {"beta1", NULL, &r->beta1},
+                           {"beta2", NULL, &r->beta2},
+                           {"ema-decay", NULL, &r->ema_decay},
+                           {"clip-norm", NULL, &r->clip_norm},
+                           {"clip-network", NULL, &r->clip_network},
+                           {"label-smoothing", NULL, &r->label_smoothing}};
+    enum { PLAIN = sizeof plain / sizeof *plain, REALS = sizeof reals / sizeof *reals };
+    struct cli_option options[PLAIN + REALS];
     int first;
-    if (!cli_options(argc, argv, options, OPTIONS + REALS, cli_train_help, 0, 0, &first, ret_exit))
+    memcpy(options, plain, sizeof plain);
+    for (int i = 0; i < REALS; i++)
+        options[PLAIN + i] = (struct cli_option){.name = reals[i].name, .text = &reals[i].text};
+    if (!cli_options(argc, argv, options, PLAIN + REALS, cli_train_help, 0, 0, &first, ret_exit))
         return false;
-    r->meta_batch = (int)meta_batch;
-    r->batch_size = (int)batch;
-    r->max_nodes = (int)nodes;
-    r->max_flops = 1000000 * max_flops;
-    r->side = (int)side;
-    r->seed = (uint64_t)seed;
-    r->widths = !no_widths;
-    r->augment = !no_augment;
-    *ret_exit = check(w, precision, optimizer, r);
+    narrow(&raw, r);
+    *ret_exit = check(w, raw.precision, raw.optimizer, r);
     if (*ret_exit == CLI_OK)
         *ret_exit = read_reals(reals, REALS);
     return *ret_exit == CLI_OK;

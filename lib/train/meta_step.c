@@ -61,18 +61,12 @@ enum ghn_status ghn__meta_learner_model(const struct ghn__meta_learner *learner,
 
 /* --- Learning --- */
 
-/* AdamW's step, or with `keep` 1 Adam's, on elements [first, end). */
+/* AdamW's step, or without weight decay Adam's, on elements [first, end). */
 static void adam(struct ghn__meta_learner *l, int64_t first, int64_t end, double lr, float scale) {
     const struct ghn_meta_recipe *r = l->recipe;
-    double number = (double)l->counters.updates;
-    const struct ghn__adamw coefficients = {
-        .beta1 = (float)r->beta1,
-        .beta2 = (float)r->beta2,
-        .eps = (float)r->eps,
-        .keep = r->optimizer == GHN_META_ADAM ? 1.0f : (float)(1 - lr * r->weight_decay),
-        .rate = (float)(lr / (1 - pow(r->beta1, number))),
-        .inverse_root = (float)(1 / sqrt(1 - pow(r->beta2, number))),
-    };
+    double decay = r->optimizer == GHN_META_ADAM ? 0 : r->weight_decay;
+    const struct ghn__adamw coefficients =
+        ghn__adamw_coefficients(r->beta1, r->beta2, r->eps, decay, lr, (double)l->counters.updates);
     ghn__nn_kernels()->adamw(ghn_hypernet_values(l->hypernet), l->m, l->v,
                              ghn_hypernet_gradient(l->hypernet), first, end, scale, &coefficients);
 }
@@ -157,7 +151,7 @@ static enum ghn_status learn(struct ghn__meta_learner *l, struct ghn__meta_outco
     if (status != GHN_OK)
         return status;
     float *gradient = ghn_hypernet_gradient(l->hypernet);
-    double norm = ghn__norm(gradient, l->n), clip = l->recipe->clip_norm;
+    double norm = ghn__norm(gradient, l->n);
     if (!isfinite(norm)) {
         memset(gradient, 0, (size_t)l->n * sizeof *gradient);
         return learned_nothing(l, err);
@@ -165,7 +159,7 @@ static enum ghn_status learn(struct ghn__meta_learner *l, struct ghn__meta_outco
     ret->norm = norm;
     ret->learned = true;
     l->failures = 0;
-    update(l, clip > 0 ? (float)fmin(1, clip / (norm + 1e-6)) : 1.0f,
+    update(l, ghn__clip_scale(norm, l->recipe->clip_norm),
            ghn__meta_lr(l->recipe, l->counters.step));
     return GHN_OK;
 }

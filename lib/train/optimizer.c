@@ -122,14 +122,19 @@ static void adamw_part(void *context, int64_t begin, int64_t end) {
                         &job->adamw);
 }
 
-static struct ghn__adamw adamw_coefficients(const struct ghn_recipe *recipe, double lr, double t) {
+float ghn__clip_scale(double norm, double most) {
+    return most > 0 ? (float)fmin(1, most / (norm + 1e-6)) : 1.0f; /* 1e-6 as PyTorch has it */
+}
+
+struct ghn__adamw ghn__adamw_coefficients(double beta1, double beta2, double eps,
+                                          double weight_decay, double lr, double t) {
     return (struct ghn__adamw){
-        .beta1 = (float)recipe->beta1,
-        .beta2 = (float)recipe->beta2,
-        .eps = (float)recipe->eps,
-        .keep = (float)(1 - lr * recipe->weight_decay),
-        .rate = (float)(lr / (1 - pow(recipe->beta1, t))),
-        .inverse_root = (float)(1 / sqrt(1 - pow(recipe->beta2, t))),
+        .beta1 = (float)beta1,
+        .beta2 = (float)beta2,
+        .eps = (float)eps,
+        .keep = (float)(1 - lr * weight_decay),
+        .rate = (float)(lr / (1 - pow(beta1, t))),
+        .inverse_root = (float)(1 / sqrt(1 - pow(beta2, t))),
     };
 }
 
@@ -142,14 +147,12 @@ void ghn__optimizer_step(struct ghn__optimizer *optimizer, float *values, const 
         .optimizer = optimizer,
         .values = values,
         .gradient = gradient,
-        .scale = 1,
+        .scale = ghn__clip_scale(norm, recipe->clip_norm),
         .lr = (float)lr,
     };
-    /* 1e-6 as clip_grad_norm_ has it. */
-    if (recipe->clip_norm > 0)
-        job.scale = (float)fmin(1, recipe->clip_norm / (norm + 1e-6));
     if (recipe->optimizer == GHN_ADAMW)
-        job.adamw = adamw_coefficients(recipe, lr, (double)optimizer->steps);
+        job.adamw = ghn__adamw_coefficients(recipe->beta1, recipe->beta2, recipe->eps,
+                                            recipe->weight_decay, lr, (double)optimizer->steps);
     for (int i = 0; i < optimizer->n_spans; i++) {
         job.first = optimizer->spans[i].first;
         ghn__parallel(optimizer->spans[i].n, GRAIN,

@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "nn/kernels.h"
 #include "nn/params.h"
 #include "train/recipe.h"
 
@@ -37,6 +38,14 @@ void ghn__optimizer_free(struct ghn__optimizer *optimizer);
 /* The L2 norm of n values; the same for any number of threads. Infinite or NaN if a value is, or if
  * it exceeds f32's range. */
 double ghn__norm(const float *values, int64_t n);
+
+/* What a gradient of that norm is multiplied with so that it is `most` at most (0: any), as
+ * torch.nn.utils.clip_grad_norm_ does. */
+float ghn__clip_scale(double norm, double most);
+
+/* The coefficients of AdamW's step number t, from 1; with weight_decay 0 Adam's. */
+struct ghn__adamw ghn__adamw_coefficients(double beta1, double beta2, double eps,
+                                          double weight_decay, double lr, double t);
 
 /* One step with learning rate lr: values (n) and what is remembered change, gradient (n) does not.
  * norm is the gradient's L2 norm, by which it is clipped to recipe->clip_norm. */

@@ -82,6 +82,10 @@ static const struct field fields[] = {
 
 enum { N_FIELDS = sizeof fields / sizeof fields[0] };
 
+const char *ghn_start_name(enum ghn_start start) {
+    return starts[start];
+}
+
 bool ghn_recipe_has(const char *key) {
     for (size_t i = 0; i < N_FIELDS; i++)
         if (strcmp(fields[i].name, key) == 0)

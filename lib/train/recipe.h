@@ -51,6 +51,9 @@ extern const struct ghn_recipe ghn_recipe_default;
 /* Whether `key` is a field of a recipe, so that a caller can tell its own fields from these. */
 bool ghn_recipe_has(const char *key);
 
+/* The name of a way to start, as in the field "init". */
+const char *ghn_start_name(enum ghn_start start);
+
 /* Decodes the recipe's fields of a JSON object, passing over others. where is the path of the
  * object. WRONG_TYPE, OUT_OF_RANGE, naming the field and its range; both steps and epochs, and
  * nesterov without momentum: OUT_OF_RANGE. */

@@ -276,6 +276,18 @@ class Life(unittest.TestCase):
             self.assertEqual([], jobs.workers(daemon))
             self.assertEqual("cancelled", daemon.get(f"/jobs/{job['id']}").json()["state"])
 
+    def test_cancelled_while_no_worker_has_it(self):
+        """What was kept for going on is gone at once, as with a worker."""
+        with self.daemon() as daemon:
+            job = jobs.running(daemon, jobs.long())
+        kept = lambda: os.listdir(os.path.join(self.folder, "jobs", job["id"]))
+        with self.daemon("--workers", "0") as daemon:
+            self.assertIn("state.safetensors", kept())
+            answer = daemon.request("DELETE", f"/jobs/{job['id']}")
+            self.assertEqual("cancelled", answer.json()["state"])
+            self.assertNotIn("state.safetensors", kept())
+            self.assertEqual(200, daemon.get(f"/jobs/{job['id']}/parameters").status)
+
 
 if __name__ == "__main__":
     unittest.main()
