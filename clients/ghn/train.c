@@ -269,15 +269,14 @@ static int train(const struct wanted *wanted, const struct ghn_dataset *dataset,
                                        .networks = wanted->validate,
                                        .threads = (int)wanted->threads}};
     struct ghn_model *model = NULL;
-    struct ghn_config config = start ? *ghn_model_config(start) : ghn_config_default;
+    struct ghn_config config = ghn_config_default; /* that of `start` takes its place */
     int lock = -1;
     enum ghn_status status = cli_folder_take(wanted->dir, &lock, &err);
     if (status != GHN_OK)
         return cli_fail(&err, NULL);
-    if (!start) {
-        config.hid = wanted->hid > 0 ? (int)wanted->hid : config.hid;
-        config.num_classes = dataset->n_classes;
-    }
+    if (wanted->hid > 0)
+        config.hid = (int)wanted->hid;
+    config.num_classes = dataset->n_classes;
     json_t *origin = provenance();
     cli_train_progress_init(&view.progress);
     cli_stop_catch();

@@ -28,7 +28,7 @@ const char *ghn_meta_optimizer_name(enum ghn_meta_optimizer optimizer) {
 }
 
 bool ghn_meta_optimizer_parse(const char *name, enum ghn_meta_optimizer *ret) {
-    for (int i = 0; i < 3; i++)
+    for (size_t i = 0; i < sizeof optimizers / sizeof *optimizers; i++)
         if (strcmp(name, optimizers[i]) == 0) {
             *ret = (enum ghn_meta_optimizer)i;
             return true;
