@@ -5,15 +5,15 @@
 
 void ghn__strides(struct ghn__tensor *tensor, enum ghn__order order) {
     int64_t stride = 1;
-    if (order == GHN__CHANNELS_LAST && tensor->ndim == 4) {
-        static const int memory[4] = {1, 3, 2, 0};
-        for (int i = 0; i < 4; i++) {
-            tensor->strides[memory[i]] = stride;
-            stride *= tensor->dims[memory[i]];
-        }
-        return;
+    bool innermost = tensor->ndim > 2 && (order == GHN__CHANNELS_INNERMOST ||
+                                          (order == GHN__CHANNELS_LAST && tensor->ndim == 4));
+    if (innermost) {
+        tensor->strides[1] = stride;
+        stride *= tensor->dims[1];
     }
     for (int i = tensor->ndim - 1; i >= 0; i--) {
+        if (i == 1 && innermost)
+            continue;
         tensor->strides[i] = stride;
         stride *= tensor->dims[i];
     }

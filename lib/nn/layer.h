@@ -29,9 +29,11 @@ struct ghn__tensor {
 
 /* The order in memory that a layer wants of its inputs. The batch is always outermost. */
 enum ghn__order {
-    GHN__SAME,          /* any; inputs of the rank of input 0 have its order */
-    GHN__CHANNELS_LAST, /* (N, H, W, C) for rank 4, row-major otherwise */
-    GHN__ROW_MAJOR,     /* the last dimension innermost */
+    GHN__SAME,               /* any; inputs of the rank of input 0 have its order */
+    GHN__CHANNELS_LAST,      /* (N, H, W, C) for rank 4, row-major otherwise */
+    GHN__CHANNELS_INNERMOST, /* dimension 1 innermost whatever the rank */
+    GHN__ROW_MAJOR,          /* the last dimension innermost */
+    GHN__N_ORDERS
 };
 
 /* A node as its layer sees it, while planning and while running. */

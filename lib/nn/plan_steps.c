@@ -6,8 +6,8 @@
 struct planner {
     struct ghn_run *run;
     struct ghn__fusion fusion;
-    int *value_of;     /* (n_nodes) the value of each node */
-    int *reordered[2]; /* for each value: itself in order CHANNELS_LAST, ROW_MAJOR; or -1 */
+    int *value_of;                   /* (n_nodes) the value of each node */
+    int (*reordered)[GHN__N_ORDERS]; /* for each value: itself in an order, or -1 */
     struct ghn_err *err;
 };
 
@@ -31,7 +31,8 @@ static int new_value(struct planner *p, const struct ghn__tensor *tensor, int st
     struct ghn_run *run = p->run;
     if (storage < 0 || run->n_values == run->max_values)
         return -1;
-    p->reordered[0][run->n_values] = p->reordered[1][run->n_values] = -1;
+    for (int i = 0; i < GHN__N_ORDERS; i++)
+        p->reordered[run->n_values][i] = -1;
     run->values[run->n_values] = (struct ghn__value){*tensor, storage};
     return run->n_values++;
 }
@@ -93,14 +94,13 @@ static bool find_wanted(const struct ghn_run *run, struct ghn__step *step) {
 }
 
 /* The value in another order: a step that copies it, made once. */
-static enum ghn_status reorder(struct planner *p, const struct ghn_arch_node *node, int value,
-                               const struct ghn__tensor *order, int *ret) {
+static enum ghn_status reorder(struct planner *p, int value, const struct ghn__tensor *order,
+                               int *ret) {
     struct ghn_run *run = p->run;
     const struct ghn__value *from = &run->values[value];
     struct ghn__tensor tensor = from->tensor;
     memcpy(tensor.strides, order->strides, sizeof tensor.strides);
     static const struct ghn_arch_node no_params = {.name = ""};
-    (void)node;
     struct ghn__step *step = new_step(p, &no_params, -1, 1);
     int storage = ghn__run_storage(run, (size_t)tensor.count * ghn_dtype_size(tensor.dtype));
     int made = new_value(p, &tensor, storage);
@@ -117,38 +117,42 @@ static enum ghn_status reorder(struct planner *p, const struct ghn_arch_node *no
     return GHN_OK;
 }
 
+/* Dense strides in the order of `like`, a tensor of the same rank and perhaps other extents. */
+static void order_as(struct ghn__tensor *tensor, const struct ghn__tensor *like) {
+    int by_stride[GHN__MAX_RANK];
+    for (int i = 0; i < tensor->ndim; i++) {
+        int at = i;
+        for (; at > 0 && like->strides[by_stride[at - 1]] > like->strides[i]; at--)
+            by_stride[at] = by_stride[at - 1];
+        by_stride[at] = i;
+    }
+    int64_t stride = 1;
+    for (int i = 0; i < tensor->ndim; i++) {
+        tensor->strides[by_stride[i]] = stride;
+        stride *= tensor->dims[by_stride[i]];
+    }
+}
+
 /* `value` in the order that a layer wants; `first` is input 0's tensor, for SAME. */
-static enum ghn_status in_order(struct planner *p, const struct ghn_arch_node *node, int value,
-                                enum ghn__order order, const struct ghn__tensor *first, int *ret) {
+static enum ghn_status in_order(struct planner *p, int value, enum ghn__order order,
+                                const struct ghn__tensor *first, int *ret) {
     struct ghn__tensor wanted = p->run->values[value].tensor;
     *ret = value;
     if (order == GHN__SAME) {
         if (!first || first->ndim != wanted.ndim)
             return GHN_OK;
-        /* the order of input 0, which may be of other extents */
-        int64_t stride = 1;
-        int by_stride[GHN__MAX_RANK];
-        for (int i = 0; i < wanted.ndim; i++) {
-            int at = i;
-            for (; at > 0 && first->strides[by_stride[at - 1]] > first->strides[i]; at--)
-                by_stride[at] = by_stride[at - 1];
-            by_stride[at] = i;
-        }
-        for (int i = 0; i < wanted.ndim; i++) {
-            wanted.strides[by_stride[i]] = stride;
-            stride *= wanted.dims[by_stride[i]];
-        }
+        order_as(&wanted, first);
     } else {
         ghn__strides(&wanted, order);
     }
     if (ghn__same_order(&wanted, &p->run->values[value].tensor))
         return GHN_OK;
     if (order == GHN__SAME)
-        return reorder(p, node, value, &wanted, ret);
-    int *memo = &p->reordered[order == GHN__ROW_MAJOR][value];
+        return reorder(p, value, &wanted, ret);
+    int *memo = &p->reordered[value][order];
     if (*memo < 0) {
         int made = -1;
-        enum ghn_status status = reorder(p, node, value, &wanted, &made);
+        enum ghn_status status = reorder(p, value, &wanted, &made);
         if (status)
             return status;
         *memo = made;
@@ -159,13 +163,11 @@ static enum ghn_status in_order(struct planner *p, const struct ghn_arch_node *n
 
 /* Brings all inputs of a step into the order that its layer wants. The step is not counted yet:
  * changes of order go before it. */
-static enum ghn_status order_inputs(struct planner *p, const struct ghn_arch_node *node,
-                                    int *inputs, int n, enum ghn__order order) {
+static enum ghn_status order_inputs(struct planner *p, int *inputs, int n, enum ghn__order order) {
     for (int i = 0; i < n; i++) {
         const struct ghn__tensor *first = i > 0 ? &p->run->values[inputs[0]].tensor : NULL;
         struct ghn__tensor copy = first ? *first : (struct ghn__tensor){0};
-        enum ghn_status status =
-            in_order(p, node, inputs[i], order, first ? &copy : NULL, &inputs[i]);
+        enum ghn_status status = in_order(p, inputs[i], order, first ? &copy : NULL, &inputs[i]);
         if (status)
             return status;
     }
@@ -175,21 +177,10 @@ static enum ghn_status order_inputs(struct planner *p, const struct ghn_arch_nod
 /* The default order of a step's output. */
 static void order_output(struct ghn__site *site, enum ghn__order order) {
     if (order == GHN__SAME && site->n_inputs > 0 && site->in[0].ndim == site->out.ndim) {
-        int64_t stride = 1;
-        int by_stride[GHN__MAX_RANK];
-        for (int i = 0; i < site->out.ndim; i++) {
-            int at = i;
-            for (; at > 0 && site->in[0].strides[by_stride[at - 1]] > site->in[0].strides[i]; at--)
-                by_stride[at] = by_stride[at - 1];
-            by_stride[at] = i;
-        }
-        for (int i = 0; i < site->out.ndim; i++) {
-            site->out.strides[by_stride[i]] = stride;
-            stride *= site->out.dims[by_stride[i]];
-        }
+        order_as(&site->out, &site->in[0]);
         return;
     }
-    ghn__strides(&site->out, order == GHN__CHANNELS_LAST ? GHN__CHANNELS_LAST : GHN__ROW_MAJOR);
+    ghn__strides(&site->out, order == GHN__SAME ? GHN__ROW_MAJOR : order);
 }
 
 /* Whether the node's output is its input seen otherwise; if so, *ret is the value. */
@@ -201,7 +192,7 @@ static enum ghn_status try_view(struct planner *p, const struct ghn__layer *laye
     site->in[0] = p->run->values[*input].tensor;
     if (!layer->view(site)) {
         int row_major;
-        enum ghn_status status = in_order(p, site->node, *input, GHN__ROW_MAJOR, NULL, &row_major);
+        enum ghn_status status = in_order(p, *input, GHN__ROW_MAJOR, NULL, &row_major);
         if (status)
             return status;
         struct ghn__tensor before = site->in[0];
@@ -285,7 +276,7 @@ static enum ghn_status plan_node(struct planner *p, int index) {
     if (bn >= 0 && p->fusion.activation[bn] >= 0)
         begun.site.activation = &arch->nodes[p->fusion.activation[bn]];
     begun.site.residual = residual >= 0;
-    status = order_inputs(p, node, begun.inputs, n, layer->order);
+    status = order_inputs(p, begun.inputs, n, layer->order);
     if (status)
         return status;
     struct ghn__step *step = move_to_end(p, &begun);
@@ -310,10 +301,9 @@ static enum ghn_status allocate(struct planner *p) {
     run->param_written =
         ghn_arena_array(&run->arena, (size_t)run->arch->n_params + 1, sizeof *run->param_written);
     p->value_of = ghn_arena_array(&run->arena, nodes, sizeof *p->value_of);
-    p->reordered[0] = ghn_arena_array(&run->arena, (size_t)run->max_values, sizeof(int));
-    p->reordered[1] = ghn_arena_array(&run->arena, (size_t)run->max_values, sizeof(int));
+    p->reordered = ghn_arena_array(&run->arena, (size_t)run->max_values, sizeof *p->reordered);
     if (!run->steps || !run->values || !run->storages || !run->blocks || !run->param_written ||
-        !p->value_of || !p->reordered[0] || !p->reordered[1])
+        !p->value_of || !p->reordered)
         return ghn_fail_memory(p->err);
     return GHN_OK;
 }

@@ -271,7 +271,7 @@ static void done(struct ghn__site *site) {
     ghn_free(site->state);
 }
 
-const struct ghn__layer ghn__layer_batch_norm2d = {.order = GHN__CHANNELS_LAST,
+const struct ghn__layer ghn__layer_batch_norm2d = {.order = GHN__CHANNELS_INNERMOST,
                                                    .keeps_input = true,
 
                                                    .plan = plan,

@@ -143,7 +143,7 @@ static enum ghn_status backward(struct ghn__site *site, struct ghn_err *err) {
     return GHN_OK;
 }
 
-const struct ghn__layer ghn__layer_group_norm = {.order = GHN__CHANNELS_LAST,
+const struct ghn__layer ghn__layer_group_norm = {.order = GHN__CHANNELS_INNERMOST,
                                                  .keeps_input = true,
                                                  .plan = plan,
                                                  .forward = forward,
