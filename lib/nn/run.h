@@ -55,7 +55,7 @@ struct ghn_run_options {
 struct ghn_run;
 
 /* Compiles arch, which must outlive the run. GHN_OUT_OF_RANGE (also as
- * ghn_precision_check), GHN_TOO_LARGE (activations beyond 2^40 bytes), GHN_NO_MEMORY, or
+ * ghn_precision_check), GHN_TOO_LARGE (more bytes than the machine has memory), GHN_NO_MEMORY, or
  * GHN_INTERNAL, naming the node, if the kernel library refuses it. The caller frees with
  * ghn_run_free. */
 enum ghn_status ghn_run_new(const struct ghn_arch *arch, const struct ghn_run_options *options,

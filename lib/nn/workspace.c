@@ -17,6 +17,7 @@ static enum ghn_status reserve(struct ghn_workspace *workspace, size_t bytes, st
     if (bytes <= workspace->bytes)
         return GHN_OK;
     ghn_free(workspace->memory);
+    workspace->user = NULL;
     workspace->bytes = 0;
     workspace->memory = ghn_malloc(bytes);
     if (!workspace->memory)

@@ -72,6 +72,18 @@ static void tiny_network_is_understood(void **state) {
     ghn_arch_free(arch);
 }
 
+/* A window larger than the map attends to all the padding. */
+static void padding_costs(void **state) {
+    (void)state;
+    struct ghn_arch *arch = must_read(
+        "{\"format\":\"ghn-arch/1\",\"name\":\"t\",\"input\":{\"shape\":[3,1,1]},\"nodes\":["
+        "{\"name\":\"a\",\"op\":\"permute\",\"inputs\":[\"input\"],\"attrs\":{\"dims\":[0,2,3,1]}},"
+        "{\"name\":\"b\",\"op\":\"window_attention\",\"inputs\":[\"a\"],"
+        "\"attrs\":{\"window_size\":[4,8],\"num_heads\":1}}],\"output\":\"b\"}");
+    assert_int_equal(arch->nodes[2].flops, 4 * 3 * 3 + 2 * 32 * 32 * 3);
+    ghn_arch_free(arch);
+}
+
 static void nodes_come_in_any_order(void **state) {
     (void)state;
     struct ghn_arch *arch = must_read(
@@ -460,6 +472,7 @@ static void a_failed_build_reports_its_first_error(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tiny_network_is_understood),
+        cmocka_unit_test(padding_costs),
         cmocka_unit_test(nodes_come_in_any_order),
         cmocka_unit_test(parameters_are_renamed_and_shared),
         cmocka_unit_test(writing_and_reading_agree),

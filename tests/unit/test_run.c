@@ -221,6 +221,23 @@ static void test_repeats(void **state) {
     }
 }
 
+/* What the machine's memory cannot hold is refused before any of it is taken. */
+static void test_too_large(void **state) {
+    (void)state;
+    const struct nn_case c = {.input = "[1,1,1]",
+                              .nodes = "{'name':'out','op':'window_attention','inputs':['input'],"
+                                       "'attrs':{'window_size':1000,'num_heads':1}}"};
+    struct ghn_arch *arch = nn_case_arch(&c, false);
+    const struct ghn_run_options options = {
+        .mode = GHN_MODE_TRAIN, .batch = 1, .precision = GHN_PRECISION_F32};
+    struct ghn_run *run = NULL;
+    struct ghn_err err = GHN_ERR_INIT;
+    assert_int_equal(ghn_run_new(arch, &options, &run, &err), GHN_TOO_LARGE);
+    assert_null(run);
+    assert_non_null(strstr(err.message, "GiB of memory"));
+    ghn_arch_free(arch);
+}
+
 /* Whether a network has convolutions: oneDNN splits the sums of their gradients among the threads
  * there are. (So it may those of linear layers, but not when they are as small as here.) */
 static bool has_convolutions(const struct ghn_arch *arch) {
@@ -341,6 +358,7 @@ int main(void) {
         cmocka_unit_test(test_f32),
         cmocka_unit_test(test_bf16),
         cmocka_unit_test(test_repeats),
+        cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(every_failed_allocation_is_survived),
         cmocka_unit_test(a_failed_pass_is_not_differentiated),

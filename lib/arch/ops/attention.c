@@ -114,8 +114,14 @@ static enum ghn_status infer_window_attention(struct ghn_infer *infer) {
     project(infer, "proj.weight", a->proj_bias ? "proj.bias" : NULL, c, c);
     declare_positions(infer);
     infer->shape = *in;
-    double tokens = (double)(a->window_size[0] * a->window_size[1]);
-    infer->flops = ghn__shape_count(in) * (4 * (double)c + 2 * tokens);
+    /* the map is padded to whole windows, which attend to the padding as well */
+    double tokens = 1, padded = (double)c;
+    for (int i = 0; i < 2; i++) {
+        int64_t window = a->window_size[i];
+        tokens *= (double)window;
+        padded *= (double)((in->dim[i] + window - 1) / window * window);
+    }
+    infer->flops = 4 * (double)c * ghn__shape_count(in) + 2 * tokens * padded;
     return GHN_OK;
 }
 
