@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
+
 static bool coloured(FILE *out) {
     return isatty(fileno(out)) && !getenv("NO_COLOR");
 }
@@ -119,6 +121,17 @@ static const struct cli_option *option_of(const struct cli_option *options, size
     return NULL;
 }
 
+/* The option that getopt complains of: a letter, which may be one of several in a word, or a word.
+ */
+static const char *given(char **argv, char letter[3]) {
+    if (optopt == 0 || optopt >= HELP_CODE)
+        return argv[optind - 1];
+    letter[0] = '-';
+    letter[1] = (char)optopt;
+    letter[2] = '\0';
+    return letter;
+}
+
 bool cli_options(int argc, char **argv, const struct cli_option *options, size_t n_options,
                  const char *help, int min_args, int max_args, int *ret_first, int *ret_exit) {
     struct option long_options[MAX_OPTIONS + 2];
@@ -127,13 +140,14 @@ bool cli_options(int argc, char **argv, const struct cli_option *options, size_t
     int code;
     while ((code = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
         const struct cli_option *option = option_of(options, n_options, code);
+        char letter[3];
         *ret_exit = CLI_OK;
         if (code == 'h' || code == HELP_CODE)
             (void)fputs(help, stdout);
         else if (code == ':')
-            *ret_exit = cli_usage(argv[0], "%s needs a value", argv[optind - 1]);
+            *ret_exit = cli_usage(argv[0], "%s needs a value", given(argv, letter));
         else if (!option)
-            *ret_exit = cli_usage(argv[0], "there is no option %s", argv[optind - 1]);
+            *ret_exit = cli_usage(argv[0], "there is no option %s", given(argv, letter));
         else if (store(option, optarg))
             continue;
         else if (option->list)
@@ -153,6 +167,29 @@ bool cli_options(int argc, char **argv, const struct cli_option *options, size_t
                                   : cli_usage(argv[0], "there is one argument too many: '%s'",
                                               argv[optind + max_args]);
     return false;
+}
+
+char *cli_clean(const char *text) {
+    char *copy = strdup(text);
+    if (copy)
+        ghn_utf8_sanitise(copy);
+    return copy;
+}
+
+json_t *cli_text_json(const char *text) {
+    char *copy = text ? cli_clean(text) : NULL;
+    json_t *json = copy ? json_string(copy) : NULL;
+    free(copy);
+    return json;
+}
+
+int cli_print_json(json_t *json, size_t flags) {
+    int failed = !json || json_dumpf(json, stdout, flags) != 0;
+    json_decref(json);
+    if (failed)
+        return cli_failf(NULL, NULL, "not enough memory");
+    puts("");
+    return CLI_OK;
 }
 
 char *cli_count(int64_t n, char buf[CLI_NUMBER]) {

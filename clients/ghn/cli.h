@@ -90,10 +90,27 @@ const char *cli_header_text(const struct cli_header *header, const char *key);
  * reference; NULL if there is none. */
 json_t *cli_json_in(const char *text);
 
+/* The hypernetwork of a file of tensors, to be given back with ghn_model_unref; NULL for one that
+ * holds others, such as a network's parameters. */
+struct ghn_model;
+enum ghn_status cli_model_of(const char *path, struct ghn_model **ret,
+                             struct ghn_err *err) GHN_MUST_CHECK;
+
 /* "25,557,032" and "97.5 MiB" into buf; both return buf. */
 enum { CLI_NUMBER = 40 };
 char *cli_count(int64_t n, char buf[CLI_NUMBER]);
 char *cli_bytes(uint64_t n, char buf[CLI_NUMBER]);
+
+/* A copy that is fit for a terminal and for JSON, whatever a file or its name held. The caller
+ * frees it with free; NULL if there is no memory. */
+char *cli_clean(const char *text);
+
+/* The same as a JSON string, a new reference; NULL if there is no memory, or for NULL. */
+json_t *cli_text_json(const char *text);
+
+/* Prints JSON as json_dumps with `flags` writes it, and gives the reference back; NULL stands for a
+ * value that there was no memory to make. Returns an exit code. */
+int cli_print_json(json_t *json, size_t flags);
 
 /* Escape sequences for bold and plain text, or "" where out is no terminal or NO_COLOR is set. */
 const char *cli_bold(FILE *out);

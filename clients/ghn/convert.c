@@ -28,7 +28,7 @@ static json_t *string_metadata(const struct ghn_tensors *tensors, const char *in
                                   json_string(text ? text : json_string_value(value)));
         free(text);
     }
-    (void)json_object_set_new(strings, "converted_from", json_string(slash ? slash + 1 : in));
+    (void)json_object_set_new(strings, "converted_from", cli_text_json(slash ? slash + 1 : in));
     (void)json_object_set_new(strings, "converted_from_sha256", json_string(tensors->sha256));
     return strings;
 }
@@ -45,13 +45,11 @@ static enum ghn_status convert(const struct ghn_tensors *tensors, const char *in
     json_t *metadata = string_metadata(tensors, in);
     if (!metadata)
         return ghn_fail_memory(err);
-    if (ghn_model_load(in, &model, NULL) == GHN_OK) {
-        *ret_kind = "hypernetwork";
-        status = ghn_model_save(model, out, metadata, err);
-    } else {
-        *ret_kind = "parameters";
-        status = ghn_safetensors_write(out, tensors->items, tensors->n, metadata, err);
-    }
+    status = cli_model_of(in, &model, err);
+    *ret_kind = model ? "hypernetwork" : "parameters";
+    if (status == GHN_OK)
+        status = model ? ghn_model_save(model, out, metadata, err)
+                       : ghn_safetensors_write(out, tensors->items, tensors->n, metadata, err);
     ghn_model_unref(model);
     json_decref(metadata);
     return status;

@@ -2,9 +2,7 @@
 #include "data/dataset.h"
 
 #include <stdlib.h>
-#include <string.h>
 
-#include "base/utf8.h"
 #include "cli.h"
 
 const char cli_dataset_help[] =
@@ -25,26 +23,10 @@ const char cli_dataset_help[] =
 /* Names of classes that are listed as text. */
 enum { LISTED = 10 };
 
-/* A copy that is fit for a terminal and for JSON, whatever the folder's name or the file held. The
- * caller frees it with free. */
-static char *clean(const char *name) {
-    char *copy = strdup(name);
-    if (copy)
-        ghn_utf8_sanitise(copy);
-    return copy;
-}
-
-static json_t *text_json(const char *name) {
-    char *copy = clean(name);
-    json_t *text = copy ? json_string(copy) : NULL;
-    free(copy);
-    return text;
-}
-
 static json_t *classes_json(const struct ghn_dataset *dataset) {
     json_t *list = json_array();
     for (int i = 0; list && i < dataset->n_classes; i++)
-        if (json_array_append_new(list, text_json(dataset->class_names[i])) != 0) {
+        if (json_array_append_new(list, cli_text_json(dataset->class_names[i])) != 0) {
             json_decref(list);
             list = NULL;
         }
@@ -57,17 +39,13 @@ static json_t *size_json(const struct ghn_dataset *dataset) {
 }
 
 static int print_json(const struct ghn_dataset *dataset, const char *path) {
-    json_t *root = json_pack(
-        "{s:o, s:s, s:I, s:I, s:i, s:o, s:i, s:o}", "path", text_json(path), "kind",
-        ghn_dataset_kind_name(dataset->kind), "train", (json_int_t)dataset->n[GHN_SPLIT_TRAIN],
-        "test", (json_int_t)dataset->n[GHN_SPLIT_TEST], "channels", dataset->channels, "size",
-        size_json(dataset), "n_classes", dataset->n_classes, "classes", classes_json(dataset));
-    if (!root)
-        return cli_failf(path, NULL, "not enough memory to describe it");
-    (void)json_dumpf(root, stdout, JSON_INDENT(2));
-    putchar('\n');
-    json_decref(root);
-    return CLI_OK;
+    return cli_print_json(
+        json_pack(
+            "{s:o, s:s, s:I, s:I, s:i, s:o, s:i, s:o}", "path", cli_text_json(path), "kind",
+            ghn_dataset_kind_name(dataset->kind), "train", (json_int_t)dataset->n[GHN_SPLIT_TRAIN],
+            "test", (json_int_t)dataset->n[GHN_SPLIT_TEST], "channels", dataset->channels, "size",
+            size_json(dataset), "n_classes", dataset->n_classes, "classes", classes_json(dataset)),
+        JSON_INDENT(2));
 }
 
 static void print_classes(const struct ghn_dataset *dataset) {
@@ -75,7 +53,7 @@ static void print_classes(const struct ghn_dataset *dataset) {
     char count[CLI_NUMBER];
     printf("classes   %s:", cli_count(dataset->n_classes, count));
     for (int i = 0; i < listed; i++) {
-        char *name = clean(dataset->class_names[i]);
+        char *name = cli_clean(dataset->class_names[i]);
         printf("%s %s", i ? "," : "", name ? name : "?");
         free(name);
     }
@@ -83,7 +61,7 @@ static void print_classes(const struct ghn_dataset *dataset) {
 }
 
 static void print_text(const struct ghn_dataset *dataset, const char *path) {
-    char train[CLI_NUMBER], test[CLI_NUMBER], *name = clean(path);
+    char train[CLI_NUMBER], test[CLI_NUMBER], *name = cli_clean(path);
     printf("%sdata set%s  %s\n"
            "kind      %s\n"
            "images    %s to train with, %s to test with\n",

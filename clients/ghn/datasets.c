@@ -34,12 +34,8 @@ static void print_row(const json_t *set) {
 static int print(json_t *answer, bool json) {
     const json_t *set;
     size_t i;
-    if (json) {
-        if (json_dumpf(answer, stdout, JSON_INDENT(2)) != 0)
-            return cli_failf(NULL, NULL, "not enough memory");
-        puts("");
-        return CLI_OK;
-    }
+    if (json)
+        return cli_print_json(json_incref(answer), JSON_INDENT(2));
     printf("%s%-20s  %-9s  %7s  %-13s  %9s  %9s%s\n", cli_bold(stdout), "name", "kind", "classes",
            "images", "to train", "to test", cli_plain(stdout));
     json_array_foreach(json_object_get(answer, "datasets"), i, set) print_row(set);
@@ -56,7 +52,7 @@ int cli_datasets(int argc, char **argv) {
     if (!cli_options(argc, argv, options, 3, cli_datasets_help, 0, 0, &first, &code))
         return code;
     const struct cli_http http = {
-        .server = cli_server(server), .path = "/datasets", .token_file = token_file};
+        .server = cli_server(server), .path = "/datasets", .token_file = token_file, .silence = 60};
     struct ghn_err err = GHN_ERR_INIT;
     json_t *answer = NULL;
     long http_code = 0;

@@ -150,17 +150,13 @@ struct result {
 
 static int print_json(const struct result *result) {
     const struct ghn_evaluation *e = &result->evaluation;
-    json_t *object =
-        json_pack("{s:s, s:s, s:I, s:o, s:f, s:f, s:s, s:f}", "dataset", result->dataset, "split",
-                  result->split, "images", (json_int_t)e->images, "loss",
-                  e->loss - e->loss == 0 ? json_real(e->loss) : json_null(), "top1", e->top1,
-                  "top5", e->top5, "statistics", result->statistics, "seconds", result->seconds);
-    int failed = !object || json_dumpf(object, stdout, JSON_INDENT(2)) != 0;
-    json_decref(object);
-    if (failed)
-        return cli_failf(NULL, NULL, "not enough memory");
-    puts("");
-    return CLI_OK;
+    return cli_print_json(json_pack("{s:o, s:s, s:I, s:o, s:f, s:f, s:s, s:f}", "dataset",
+                                    cli_text_json(result->dataset), "split", result->split,
+                                    "images", (json_int_t)e->images, "loss",
+                                    e->loss - e->loss == 0 ? json_real(e->loss) : json_null(),
+                                    "top1", e->top1, "top5", e->top5, "statistics",
+                                    result->statistics, "seconds", result->seconds),
+                          JSON_INDENT(2));
 }
 
 static void print_table(const struct result *result) {

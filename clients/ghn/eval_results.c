@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "eval_nets.h"
@@ -172,9 +173,13 @@ enum ghn_status cli_results_add(const struct cli_results *results, enum ghn_deep
         return ghn_fail_memory(err);
     text[n] = '\n'; /* in the place of the NUL: one write is one line */
     (void)flock(results->fd, LOCK_EX);
+    struct stat before;
+    bool sized = fstat(results->fd, &before) == 0;
     ssize_t written = write(results->fd, text, n + 1);
     bool kept = written == (ssize_t)n + 1 && fdatasync(results->fd) == 0;
     int why = written >= 0 && written <= (ssize_t)n ? ENOSPC : errno;
+    if (!kept && sized) /* half a line would spoil the next one */
+        (void)!ftruncate(results->fd, before.st_size);
     (void)flock(results->fd, LOCK_UN);
     free(text);
     if (!kept)

@@ -7,6 +7,7 @@
 #include "base/checked.h"
 #include "base/json.h"
 #include "cli.h"
+#include "ghn/model.h"
 
 /* The longest file that is read as text; a request of thousands of nodes takes a megabyte. */
 enum { MAX_TEXT = 64 << 20 };
@@ -27,7 +28,9 @@ static enum ghn_status read_stream(FILE *in, const char *path, char **ret, size_
         char *larger = capacity < MAX_TEXT ? realloc(text, 2 * capacity) : NULL;
         if (!larger) {
             free(text);
-            return ghn_fail(err, GHN_TOO_LARGE, path, "this is longer than any request");
+            return capacity < MAX_TEXT
+                       ? ghn_fail_memory(err)
+                       : ghn_fail(err, GHN_TOO_LARGE, path, "this is longer than any request");
         }
         text = larger;
         capacity *= 2;
@@ -66,6 +69,16 @@ enum ghn_status cli_read_json(const char *path, json_t **ret, struct ghn_err *er
     if (status != GHN_OK)
         return ghn_fail(err, status, strcmp(path, "-") == 0 ? "standard input" : path, "%s",
                         inner.message);
+    return GHN_OK;
+}
+
+enum ghn_status cli_model_of(const char *path, struct ghn_model **ret, struct ghn_err *err) {
+    struct ghn_model *model = NULL;
+    struct ghn_err why = GHN_ERR_INIT;
+    enum ghn_status status = ghn_model_load(path, &model, &why);
+    if (status != GHN_OK && status != GHN_INVALID_CHECKPOINT)
+        return ghn_fail(err, status, why.where, "%s", why.message);
+    *ret = model;
     return GHN_OK;
 }
 

@@ -184,16 +184,11 @@ static int print_json(const struct wanted *wanted, const struct cli_header *head
                       const struct ghn_progress *last, json_t *history) {
     const char *step = cli_header_text(header, "step"),
                *top1 = cli_header_text(header, "test_top1");
-    json_t *object =
-        json_pack("{s:s, s:s*, s:s*, s:I, s:f, s:I, s:O}", "output", wanted->output, "step", step,
-                  "test_top1", top1, "steps", (json_int_t)last->steps, "seconds", last->seconds,
-                  "parameters", (json_int_t)header->elements, "history", history);
-    int failed = !object || json_dumpf(object, stdout, JSON_INDENT(2)) != 0;
-    json_decref(object);
-    if (failed)
-        return cli_failf(NULL, NULL, "not enough memory");
-    puts("");
-    return CLI_OK;
+    return cli_print_json(json_pack("{s:o, s:s*, s:s*, s:I, s:f, s:I, s:O}", "output",
+                                    cli_text_json(wanted->output), "step", step, "test_top1", top1,
+                                    "steps", (json_int_t)last->steps, "seconds", last->seconds,
+                                    "parameters", (json_int_t)header->elements, "history", history),
+                          JSON_INDENT(2));
 }
 
 static void print_summary(const struct wanted *wanted, const struct cli_header *header,

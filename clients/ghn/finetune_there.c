@@ -85,9 +85,9 @@ static enum ghn_status make_body(const struct cli_submission *submission, char *
         status = ghn_fail(err, GHN_WRONG_TYPE, submission->network, "a request is a JSON object");
     if (status == GHN_OK &&
         (json_object_update(request.root, submission->fields) != 0 ||
-         json_object_set_new(request.root, "dataset", json_string(submission->data)) != 0 ||
+         json_object_set_new(request.root, "dataset", cli_text_json(submission->data)) != 0 ||
          (submission->model &&
-          json_object_set_new(request.root, "model", json_string(submission->model)) != 0)))
+          json_object_set_new(request.root, "model", cli_text_json(submission->model)) != 0)))
         status = ghn_fail_memory(err);
     if (status == GHN_OK && submission->parameters)
         status = add_parameters(request.root, submission->parameters, err);

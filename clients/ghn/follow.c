@@ -183,13 +183,13 @@ static enum ghn_status wait_for(const struct cli_link *link, const char *id, str
 
 /* Says how a job ended. */
 static int tell(const char *id, const json_t *job) {
-    char state[CLI_JOB_TEXT], detail[CLI_JOB_TEXT], time[CLI_DURATION];
+    char state[CLI_JOB_TEXT], detail[CLI_JOB_TEXT], code[CLI_JOB_TEXT], time[CLI_DURATION];
     const json_t *error = json_object_get(job, "error");
     const struct ghn_progress last = point_of(json_object_get(job, "progress"));
     (void)cli_job_text(job, "state", state);
     if (strcmp(state, "failed") == 0)
         return cli_failf(id, NULL, "the job failed: %s (%s)", cli_job_text(error, "detail", detail),
-                         json_string_value(json_object_get(error, "code")));
+                         cli_job_text(error, "code", code));
     printf("%s: %s at step %lld of %lld", id, state,
            (long long)json_integer_value(json_object_get(job, "step")),
            (long long)json_integer_value(json_object_get(job, "steps")));

@@ -124,13 +124,7 @@ static void print_totals(const struct ghn_graph *graph, const struct ghn_arch *a
 }
 
 static int print_json(const struct ghn_graph *graph) {
-    json_t *json = ghn_graph_to_json(graph);
-    if (!json)
-        return cli_failf(NULL, NULL, "not enough memory");
-    (void)json_dumpf(json, stdout, JSON_COMPACT);
-    putchar('\n');
-    json_decref(json);
-    return CLI_OK;
+    return cli_print_json(ghn_graph_to_json(graph), JSON_COMPACT);
 }
 
 int cli_graph(int argc, char **argv) {

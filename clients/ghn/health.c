@@ -24,8 +24,8 @@ int cli_health(int argc, char **argv) {
     int first, code;
     if (!cli_options(argc, argv, options, 3, cli_health_help, 0, 0, &first, &code))
         return code;
-    const struct cli_http http = {.server = cli_server(server),
-                                  .path = live ? "/healthz" : "/readyz"};
+    const struct cli_http http = {
+        .server = cli_server(server), .path = live ? "/healthz" : "/readyz", .silence = 10};
     struct ghn_err err = GHN_ERR_INIT;
     struct cli_output output;
     long http_code;

@@ -146,6 +146,8 @@ static void set_options(struct transfer *transfer, const struct cli_http *http, 
     (void)curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     (void)curl_easy_setopt(curl, CURLOPT_USERAGENT, "ghn/" GHN_VERSION);
     (void)curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
+    (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, 1L);
+    (void)curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, http->silence);
     (void)curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 512L << 10);
     (void)curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
     (void)curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
@@ -208,7 +210,7 @@ enum ghn_status cli_http_request(const struct cli_http *http, struct cli_output 
     size_t length = strlen(http->server);
     while (length > 0 && http->server[length - 1] == '/')
         length--;
-    *ret_code = 0;
+    *ret_code = CLI_HTTP_NOT_SENT;
     if (!transfer.curl || !transfer.problem)
         status = ghn_fail_memory(err);
     else if (length + strlen(http->path) >= sizeof(url))

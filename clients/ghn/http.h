@@ -24,7 +24,8 @@ struct cli_http {
     /* Idempotency-Key, which makes it safe to send the request again, as is then done where the
      * answer was lost or the server is busy; NULL: none. */
     const char *key;
-    int64_t last_event;                /* Last-Event-ID; 0: none */
+    long silence;       /* seconds without a byte until it is given up; 0: as long as it takes */
+    int64_t last_event; /* Last-Event-ID; 0: none */
     const volatile sig_atomic_t *stop; /* ends the transfer when it is not 0; NULL: nothing does */
     /* Takes the body of a good answer in place of the output; false for enough. NULL: the output
      * takes it. */
@@ -34,7 +35,9 @@ struct cli_http {
 
 /* Sends the request and writes the body of a good answer (2xx) to output (which may be NULL if take
  * is set). An answer that is none fails with what its problem document says, err->where naming the
- * field at fault, and *ret_code being the HTTP status; without an answer *ret_code is 0. */
+ * field at fault, and *ret_code being the HTTP status; without an answer *ret_code is 0, and
+ * CLI_HTTP_NOT_SENT where it came to no request. */
+enum { CLI_HTTP_NOT_SENT = -1 };
 enum ghn_status cli_http_request(const struct cli_http *http, struct cli_output *output,
                                  long *ret_code, struct ghn_err *err) GHN_MUST_CHECK;
 

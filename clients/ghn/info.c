@@ -54,10 +54,10 @@ static json_t *config_json(const struct ghn_config *config) {
 
 static json_t *tensor_json(const struct ghn_tensor *tensor, const struct ghn_stats *stats) {
     json_t *entry =
-        json_pack("{s:s, s:s, s:o, s:f, s:f, s:f, s:f}", "name", tensor->name, "dtype",
-                  ghn_dtype_name(tensor->dtype), "shape", ghn_shape_to_json(&tensor->shape), "mean",
-                  stats->mean, "std", ghn_stats_std(stats), "min", (double)stats->min, "max",
-                  (double)stats->max);
+        json_pack("{s:o, s:s, s:o, s:f, s:f, s:f, s:f}", "name", cli_text_json(tensor->name),
+                  "dtype", ghn_dtype_name(tensor->dtype), "shape",
+                  ghn_shape_to_json(&tensor->shape), "mean", stats->mean, "std",
+                  ghn_stats_std(stats), "min", (double)stats->min, "max", (double)stats->max);
     if (entry && stats->n_not_finite > 0)
         (void)json_object_set_new(entry, "not_finite", json_integer(stats->n_not_finite));
     return entry;
@@ -80,8 +80,8 @@ static uint64_t bytes_of(const struct ghn_tensors *tensors) {
 static int print_json(const struct ghn_tensors *tensors, const struct ghn_model *model,
                       const char *path, bool with_tensors, float *chunk) {
     json_t *root =
-        json_pack("{s:s, s:s, s:s, s:s, s:o*, s:O, s:i, s:I, s:I}", "file", path, "kind",
-                  kind_of(tensors, model), "format",
+        json_pack("{s:o, s:s, s:s, s:s, s:o*, s:O, s:i, s:I, s:I}", "file", cli_text_json(path),
+                  "kind", kind_of(tensors, model), "format",
                   tensors->format == GHN_TORCH_ZIP ? "torch" : "safetensors", "sha256",
                   tensors->sha256, "config", model ? config_json(ghn_model_config(model)) : NULL,
                   "metadata", tensors->metadata, "n_tensors", tensors->n, "elements",
@@ -95,12 +95,11 @@ static int print_json(const struct ghn_tensors *tensors, const struct ghn_model 
     }
     if (list && root)
         failed |= json_object_set_new(root, "tensors", list);
-    if (!failed) {
-        (void)json_dumpf(root, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
-        putchar('\n');
+    if (failed) {
+        json_decref(root);
+        root = NULL;
     }
-    json_decref(root);
-    return failed ? cli_failf(path, NULL, "not enough memory to describe it") : CLI_OK;
+    return cli_print_json(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
 }
 
 static void print_config(const struct ghn_config *config) {
@@ -121,10 +120,16 @@ static void print_metadata(const json_t *metadata) {
     json_object_foreach((json_t *)metadata, key, value) {
         char *text = json_is_string(value) ? strdup(json_string_value(value))
                                            : json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
-        if (text && strlen(text) > 100)
-            printf("metadata       %s: %.100s ... (%zu bytes)\n", key, text, strlen(text));
-        else if (text)
-            printf("metadata       %s: %s\n", key, text);
+        size_t length = text ? strlen(text) : 0;
+        if (length > 100)
+            text[100] = '\0';
+        char *name = cli_clean(key), *shown = text ? cli_clean(text) : NULL;
+        if (name && shown && length > 100)
+            printf("metadata       %s: %s ... (%zu bytes)\n", name, shown, length);
+        else if (name && shown)
+            printf("metadata       %s: %s\n", name, shown);
+        free(name);
+        free(shown);
         free(text);
     }
 }
@@ -142,9 +147,11 @@ static void print_tensors(const struct ghn_tensors *tensors, float *chunk) {
         const struct ghn_tensor *tensor = &tensors->items[i];
         struct ghn_stats stats = {0};
         gather(tensor, chunk, &stats);
-        printf("%-*s  %-5s  %-20s %10.4g %10.4g %10.4g %10.4g", width, tensor->name,
+        char *name = cli_clean(tensor->name);
+        printf("%-*s  %-5s  %-20s %10.4g %10.4g %10.4g %10.4g", width, name ? name : "?",
                ghn_dtype_name(tensor->dtype), ghn_shape_text(&tensor->shape, shape, sizeof(shape)),
                stats.mean, ghn_stats_std(&stats), (double)stats.min, (double)stats.max);
+        free(name);
         if (stats.n_not_finite > 0)
             printf("  %lld not finite", (long long)stats.n_not_finite);
         putchar('\n');
@@ -153,13 +160,14 @@ static void print_tensors(const struct ghn_tensors *tensors, float *chunk) {
 
 static void print_text(const struct ghn_tensors *tensors, const struct ghn_model *model,
                        const char *path, bool with_tensors, float *chunk) {
-    char count[CLI_NUMBER], bytes[CLI_NUMBER];
+    char count[CLI_NUMBER], bytes[CLI_NUMBER], *shown = cli_clean(path);
     printf("%sfile%s           %s\n"
            "kind           %s%s, as a %s file\n"
            "sha256         %s\n",
-           cli_bold(stdout), cli_plain(stdout), path, model ? "hypernetwork " : "",
+           cli_bold(stdout), cli_plain(stdout), shown ? shown : "?", model ? "hypernetwork " : "",
            kind_of(tensors, model), tensors->format == GHN_TORCH_ZIP ? "PyTorch" : "safetensors",
            tensors->sha256);
+    free(shown);
     if (model)
         print_config(ghn_model_config(model));
     print_metadata(tensors->metadata);
@@ -182,9 +190,10 @@ int cli_info(int argc, char **argv) {
     struct ghn_err err = GHN_ERR_INIT;
     if (ghn_tensors_read(path, &tensors, &err) != GHN_OK)
         return cli_fail(&err, NULL);
-    /* A file that is sound but no hypernetwork holds parameters. */
-    if (ghn_model_load(path, &model, NULL) != GHN_OK)
-        model = NULL;
+    if (cli_model_of(path, &model, &err) != GHN_OK) {
+        ghn_tensors_free(tensors);
+        return cli_fail(&err, NULL);
+    }
     float *chunk = ghn_malloc(CHUNK * sizeof(*chunk));
     if (!chunk)
         code = cli_failf(path, NULL, "not enough memory");

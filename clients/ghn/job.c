@@ -34,8 +34,11 @@ enum ghn_status cli_job_ask(const struct cli_link *link, const char *id, const c
                             json_t **ret, long *ret_code, struct ghn_err *err) {
     char path[MAX_ID + 32];
     (void)snprintf(path, sizeof path, "/jobs/%.64s", id);
-    const struct cli_http http = {
-        .server = link->server, .path = path, .token_file = link->token_file, .method = method};
+    const struct cli_http http = {.server = link->server,
+                                  .path = path,
+                                  .token_file = link->token_file,
+                                  .method = method,
+                                  .silence = 60};
     return cli_http_json(&http, ret, ret_code, err);
 }
 
@@ -66,7 +69,8 @@ int cli_job_save(const struct cli_link *link, const char *id, const char *path) 
     const struct cli_http http = {.server = link->server,
                                   .path = route,
                                   .token_file = link->token_file,
-                                  .accept = "application/octet-stream"};
+                                  .accept = "application/octet-stream",
+                                  .silence = 60};
     if (cli_output_open(&output, path, true, &err) != GHN_OK)
         return cli_fail(&err, "-o FILE says where they go");
     enum ghn_status status = cli_http_request(&http, &output, &code, &err);

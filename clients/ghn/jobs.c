@@ -37,11 +37,8 @@ struct wanted {
     bool json;
 };
 
-static int print_json(const json_t *value) {
-    if (json_dumpf(value, stdout, JSON_INDENT(2)) != 0)
-        return cli_failf(NULL, NULL, "not enough memory");
-    puts("");
-    return CLI_OK;
+static int print_json(json_t *value) {
+    return cli_print_json(json_incref(value), JSON_INDENT(2));
 }
 
 /* --- The list --- */
@@ -65,8 +62,10 @@ static int list(const struct wanted *wanted) {
     size_t i;
     (void)snprintf(path, sizeof path, "/jobs?limit=%lld%s%.32s", (long long)wanted->limit,
                    wanted->state ? "&state=" : "", wanted->state ? wanted->state : "");
-    const struct cli_http http = {
-        .server = wanted->link.server, .path = path, .token_file = wanted->link.token_file};
+    const struct cli_http http = {.server = wanted->link.server,
+                                  .path = path,
+                                  .token_file = wanted->link.token_file,
+                                  .silence = 60};
     if (cli_http_json(&http, &answer, &code, &err) != GHN_OK)
         return cli_fail(&err, cli_http_advice(code));
     const json_t *jobs = json_object_get(answer, "jobs");

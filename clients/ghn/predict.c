@@ -86,9 +86,9 @@ static enum ghn_status add_options(json_t *root, const struct wanted *wanted, st
     if (!json_is_object(root))
         return ghn_fail(err, GHN_WRONG_TYPE, wanted->request, "a request is a JSON object");
     if (wanted->model)
-        failed |= json_object_set_new(root, "model", json_string(wanted->model));
+        failed |= json_object_set_new(root, "model", cli_text_json(wanted->model));
     if (wanted->dtype)
-        failed |= json_object_set_new(root, "dtype", json_string(wanted->dtype));
+        failed |= json_object_set_new(root, "dtype", cli_text_json(wanted->dtype));
     if (wanted->no_class_layers)
         failed |= json_object_set_new(root, "predict_class_layers", json_false());
     if (wanted->seed >= 0)
@@ -141,6 +141,12 @@ static bool is_repeated(const json_t *reasons, const char *name, const char *rea
 }
 
 /* Lists what was not predicted, every reason once with the tensors that it is about. */
+static void print_clean(const char *before, const char *text) {
+    char *clean = cli_clean(text);
+    printf("%s%s\n", before, clean ? clean : "?");
+    free(clean);
+}
+
 static void print_not_predicted(const json_t *reasons) {
     const char *name, *other;
     json_t *value, *other_value;
@@ -148,10 +154,10 @@ static void print_not_predicted(const json_t *reasons) {
         const char *reason = json_is_string(value) ? json_string_value(value) : "";
         if (is_repeated(reasons, name, reason))
             continue;
-        printf("not predicted: %s\n", reason);
+        print_clean("not predicted: ", reason);
         json_object_foreach((json_t *)reasons, other, other_value) {
             if (json_is_string(other_value) && strcmp(json_string_value(other_value), reason) == 0)
-                printf("  %s\n", other);
+                print_clean("  ", other);
         }
     }
 }

@@ -63,7 +63,7 @@ static json_t *value_of(const struct cli_recipe_field *field) {
     if (is_boolean(field))
         return json_boolean(!field->default_flag);
     if (field->type == JSON_STRING)
-        return json_string(field->text);
+        return cli_text_json(field->text);
     json_t *ret = field->type == JSON_INTEGER ? json_integer(strtoll(field->text, &end, 10))
                                               : json_real(strtod(field->text, &end));
     if (ret && errno == 0 && end != field->text && !*end)

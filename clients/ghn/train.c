@@ -212,15 +212,11 @@ static int print_summary(const struct wanted *wanted, const struct ghn_meta_prog
     }
     if (ghn_meta_history(wanted->dir, &history, &err) != GHN_OK)
         return cli_fail(&err, NULL);
-    json_t *object =
-        json_pack("{s:s*, s:s, s:o, s:o}", "output", wanted->output, "dir", wanted->dir, "last",
-                  ghn_meta_progress_to_json(last), "history", history);
-    int failed = !object || json_dumpf(object, stdout, JSON_INDENT(2)) != 0;
-    json_decref(object);
-    if (failed)
-        return cli_failf(NULL, NULL, "not enough memory");
-    puts("");
-    return CLI_OK;
+    return cli_print_json(json_pack("{s:o*, s:o, s:o, s:o}", "output",
+                                    cli_text_json(wanted->output), "dir",
+                                    cli_text_json(wanted->dir), "last",
+                                    ghn_meta_progress_to_json(last), "history", history),
+                          JSON_INDENT(2));
 }
 
 static int finish(const struct wanted *wanted, const struct ghn_meta_progress *last) {

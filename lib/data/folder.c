@@ -53,11 +53,22 @@ static enum ghn_status read_folder(struct ghn_dataset *dataset, const char *belo
         return path ? ghn_fail(err, GHN_IO, path, "cannot be read: %s", strerror(errno))
                     : ghn_fail_memory(err);
     enum ghn_status status = GHN_OK;
-    for (struct dirent *entry; !status && (entry = readdir(dir));) {
+    while (!status) {
         struct stat st;
-        if (entry->d_name[0] == '.' ||
-            fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
+        errno = 0;
+        struct dirent *entry = readdir(dir);
+        if (!entry && errno != 0)
+            status = ghn_fail(err, GHN_IO, path, "cannot be read: %s", strerror(errno));
+        if (!entry)
+            break;
+        if (entry->d_name[0] == '.')
             continue;
+        if (fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+            if (errno != ENOENT) /* else it was removed meanwhile */
+                status = ghn_fail(err, GHN_IO, path, "%s cannot be looked at: %s", entry->d_name,
+                                  strerror(errno));
+            continue;
+        }
         if (folders ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode) || !is_picture(entry->d_name))
             continue;
         char *name = ghn_arena_printf(arena, "%s/%s", below, entry->d_name);

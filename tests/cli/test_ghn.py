@@ -111,7 +111,8 @@ class CommandLine(Case):
                                  (["info", "a", "b"], "too many"), (["new"], "-o FILE"),
                                  (["new", "--hid", "x"], "not a number"),
                                  (["new", "--what"], "no option --what"),
-                                 (["new", "-o"], "needs a value"),
+                                 (["new", "-o"], "-o needs a value"),
+                                 (["health", "-qx", "y"], "no option -x"),
                                  (["new", "-o", "x", "--kind", "ghn9"], "ghn1, ghn2, mlp"),
                                  (["new", "-o", "x", "--max-shape", "1,2,3"], "O,I,S,S"),
                                  (["predict", "a", "--form", "pdf"], "blocks"),
@@ -183,6 +184,18 @@ class Info(Case):
         self.assertEqual(("parameters", 1, -2, 4, 1), (entry["kind"], tensor["mean"], tensor["min"],
                                                        tensor["max"], tensor["not_finite"]))
         self.assertAlmostEqual(3, tensor["std"])
+
+    def test_names_are_made_fit_for_a_terminal_and_for_json(self):
+        header = json.dumps({"a\x1b[2Jb": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]},
+                             "__metadata__": {"k\x07": "\x1b[31m" + "v" * 200}}).encode()
+        path = os.path.join(os.fsencode(self.folder), b"\xff.safetensors")
+        with open(path, "wb") as file:
+            file.write(struct.pack("<Q", len(header)) + header + struct.pack("<f", 1))
+        out, _ = self.ghn("info", path)
+        self.assertNotIn("\x1b", out)
+        self.assertNotIn("\x07", out)
+        self.assertIn("a?[2Jb", out)
+        self.assertTrue(json.loads(self.ghn("info", path, "--json")[0])["file"].endswith("/?.safetensors"))
 
     def test_what_is_no_parameter_file_fails(self):
         _, err = self.ghn("info", self.write("x", "no tensors here"), code=1)
@@ -479,6 +492,11 @@ class PredictThere(Case):
         self.assertIn("is ghnd running", err)
         _, err = self.ghn("predict", self.write("r", TINY), "--server", "file:///etc/passwd", code=1)
         self.assertIn("rotocol", err)
+
+    def test_a_token_that_cannot_be_read_is_not_taken_for_no_server(self):
+        _, err = self.ghn("predict", self.write("r", TINY), "--token-file", self.path("none"), code=1)
+        self.assertIn("none: ", err)
+        self.assertNotIn("is ghnd running", err)
 
     def test_health(self):
         url, seen = self.serve(body=b"{}")
