@@ -4,11 +4,9 @@
  * their own, and none is taken while another is held. */
 #include "jobs.h"
 
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "dataset_name.h"

@@ -11,7 +11,10 @@ struct ghn__draws {
     int64_t position;
 };
 
-/* Image i of the split, augmented (training split only), into out (H, W, C). */
+/* Image i of options->split as a network takes it: decoded or read, brought to options->chw,
+ * augmented as options->augmentation says (whose fields are off for test images), normalised;
+ * into out (H, W, C). The same draws give the same image. Fails as reading its file does; out is
+ * unspecified then. */
 enum ghn_status ghn__prepare(const struct ghn_dataset *dataset,
                              const struct ghn_loader_options *options, int64_t i,
                              const struct ghn__draws *draws, float *out,

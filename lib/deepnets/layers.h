@@ -30,19 +30,22 @@ struct ghn__net_builder {
 int ghn__layer(struct ghn__net_builder *nb, const char *op, const char *prefix, const char *name,
                const void *attrs, int x);
 
+/* relu; there are no parameters. */
 int ghn__relu(struct ghn__net_builder *nb, const char *prefix, const char *name, int x);
 
 /* A convolution; attrs is complete, in_channels included. */
 int ghn__conv(struct ghn__net_builder *nb, const char *prefix, const char *name,
               const struct ghn_conv2d_attrs *attrs, int x);
 
-/* A square, bias-free convolution in -> out whose padding keeps the size at stride 1. */
+/* The attributes of a square, bias-free convolution in -> out whose padding keeps the size at
+ * stride 1. */
 struct ghn_conv2d_attrs ghn__square(int64_t in, int64_t out, int64_t kernel, int64_t stride);
 
-/* A square, bias-free convolution in -> out whose padding keeps the size at stride 1. */
+/* The convolution of ghn__square. */
 int ghn__conv_same(struct ghn__net_builder *nb, const char *prefix, const char *name, int64_t in,
                    int64_t out, int64_t kernel, int64_t stride, int x);
 
+/* A linear layer in -> out of the last dimension. */
 int ghn__linear(struct ghn__net_builder *nb, const char *prefix, const char *name, int64_t in,
                 int64_t out, bool bias, int x);
 
@@ -50,6 +53,7 @@ int ghn__linear(struct ghn__net_builder *nb, const char *prefix, const char *nam
 int ghn__batch_norm(struct ghn__net_builder *nb, const char *prefix, const char *name,
                     int64_t channels, int x);
 
+/* Layer norm over the last dimension, the channels of tokens. */
 int ghn__layer_norm(struct ghn__net_builder *nb, const char *prefix, const char *name,
                     int64_t channels, int x);
 
@@ -71,7 +75,7 @@ int ghn__binary(struct ghn__net_builder *nb, const char *op, const char *prefix,
 int ghn__concat(struct ghn__net_builder *nb, const char *prefix, const char *name, const int *x,
                 int n);
 
-/* ReLU, 1x1 convolution in -> out, norm: a cell's preprocessing. */
+/* ReLU, the convolution of ghn__square, norm: with a kernel of 1 a cell's preprocessing. */
 int ghn__relu_conv_norm(struct ghn__net_builder *nb, const char *prefix, int64_t in, int64_t out,
                         int64_t kernel, int64_t stride, int x);
 

@@ -41,9 +41,12 @@ int64_t ghn_deepnets_split_size(enum ghn_deepnets_split split);
  * million parameters, and fc_dim = 256 (A4); network i of wide is network i of test with four times
  * its C. Of predefined only number 1, the ViT, is a genotype; ghn_predefined_arch makes both.
  *
- * No two of 500 networks in a row of val, test and wide have the same structure, nor two of 100 of
- * deep, dense and bnfree. In train and search any may, as in the published data set: of 100,000 of
- * train about 0.8 % repeat another, of search 4 %.
+ * A network of val, test and wide is drawn again while it has the structure that one of the 499
+ * before it was first drawn with, one of deep, dense and bnfree while it has that of one of the 99
+ * before it. So two of a published split's size in a row are the same only if one was drawn twice
+ * and met another then, or if their cells have several steps, which are not compared: the tests
+ * find none in the default seed's. In train and search networks may repeat, as in the published
+ * data set: of 100,000 of train about 0.8 % do, of search 4 %.
  *
  * A network takes some 3 microseconds, those of splits without repeats up to some milliseconds.
  * GHN_OUT_OF_RANGE for a negative index, or one that predefined does not have as a genotype. */

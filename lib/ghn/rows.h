@@ -1,16 +1,21 @@
-/* Products of matrices whose rows are examples, for training: thin names for OpenBLAS's. All are
- * row-major; ld... is the distance between rows. Private to this folder. */
+/* Layers over matrices whose rows are examples, for training: products by OpenBLAS, biases and
+ * ReLUs. All matrices are row-major. Private to this folder. */
 #ifndef GHN_GHN_ROWS_H
 #define GHN_GHN_ROWS_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* A matrix of rows. */
+/* A matrix of rows, element (i, j) at data[i * stride + j]. */
 struct ghn__rows {
     float *data;
     size_t stride;
 };
+
+/* The rows of a dense matrix `width` wide from row `first` on. */
+static inline struct ghn__rows ghn__rows_from(float *matrix, size_t width, size_t first) {
+    return (struct ghn__rows){matrix + first * width, width};
+}
 
 /* y (n, out) = x (n, in) * w (out, in)^T. */
 void ghn__rows_linear(struct ghn__rows y, struct ghn__rows x, struct ghn__rows w, size_t n,

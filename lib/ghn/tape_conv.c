@@ -37,10 +37,6 @@ static size_t pieces(size_t n, size_t of) {
     return (n + of - 1) / of;
 }
 
-static struct ghn__rows rows_from(float *matrix, size_t width, size_t first) {
-    return (struct ghn__rows){matrix + first * width, width};
-}
-
 /* fc's layer (4 hid, hid) of one position, among the values or the gradients. */
 static struct ghn__rows fc_of(const struct work *work, float *const *tensors, int position) {
     return (struct ghn__rows){tensors[GHN__FC_W] + (size_t)position * work->hid,
@@ -58,8 +54,8 @@ static void make_a(void *context, int task) {
         memcpy(tape->lanes_e + l * hid,
                tape->embeddings + tape->weights[tape->lane_weight[l]].node * hid,
                hid * sizeof(float));
-    struct ghn__rows a = rows_from(tape->lanes_a, 4 * hid, run->first_lane);
-    ghn__rows_linear(a, rows_from(tape->lanes_e, hid, run->first_lane),
+    struct ghn__rows a = ghn__rows_from(tape->lanes_a, 4 * hid, run->first_lane);
+    ghn__rows_linear(a, ghn__rows_from(tape->lanes_e, hid, run->first_lane),
                      fc_of(work, work->h->tensors, run->position), run->n_lanes, 4 * hid, hid);
     ghn__rows_add_bias(a, work->h->tensors[GHN__FC_B] + run->position, work->side * work->side,
                        run->n_lanes, 4 * hid, true);
@@ -70,9 +66,10 @@ static void make_b(void *context, int task) {
     const struct ghn_tape *tape = work->tape;
     size_t hid = work->hid, first = (size_t)task * LANES;
     size_t n = least(LANES, tape->n_lanes - first);
-    struct ghn__rows b = rows_from(tape->lanes_b, 8 * hid, first);
-    ghn__rows_linear(b, rows_from(tape->lanes_a, 4 * hid, first),
-                     rows_from(work->h->tensors[GHN__CONV0_W], 4 * hid, 0), n, 8 * hid, 4 * hid);
+    struct ghn__rows b = ghn__rows_from(tape->lanes_b, 8 * hid, first);
+    ghn__rows_linear(b, ghn__rows_from(tape->lanes_a, 4 * hid, first),
+                     ghn__rows_from(work->h->tensors[GHN__CONV0_W], 4 * hid, 0), n, 8 * hid,
+                     4 * hid);
     ghn__rows_add_bias(b, work->h->tensors[GHN__CONV0_B], 1, n, 8 * hid, true);
 }
 
@@ -90,8 +87,8 @@ static void gather_conv2(void *context, int task) {
 }
 
 static struct ghn__rows conv2_of(const struct work *work, const struct ghn__tape_group *group) {
-    return rows_from(group->packed ? group->packed : work->h->tensors[GHN__CONV2_W], 8 * work->hid,
-                     0);
+    return ghn__rows_from(group->packed ? group->packed : work->h->tensors[GHN__CONV2_W],
+                          8 * work->hid, 0);
 }
 
 /* Some lanes of a group, and some of its columns. */
@@ -130,7 +127,8 @@ static void make_values(void *context, int task) {
     struct ghn__rows w = conv2_of(work, group);
     struct ghn__rows values = {group->values + at, group->n};
     w.data += piece.column * w.stride;
-    ghn__rows_linear(values, rows_from(work->tape->lanes_b, in, group->first_lane + piece.lane), w,
+    ghn__rows_linear(values,
+                     ghn__rows_from(work->tape->lanes_b, in, group->first_lane + piece.lane), w,
                      piece.n_lanes, piece.n_columns, in);
     ghn__rows_add_bias(values, group->bias + piece.column, 1, piece.n_lanes, piece.n_columns,
                        false);
@@ -155,17 +153,18 @@ static void conv2_gradient_of(const struct work *work, const struct ghn__tape_gr
     float *weight = work->h->gradients[GHN__CONV2_W], *bias = work->h->gradients[GHN__CONV2_B];
     size_t in = 8 * work->hid, I = (size_t)group->I;
     size_t n_o = least(GHN__CONV2_OUTPUTS, (size_t)group->O - o);
-    struct ghn__rows b = rows_from(work->tape->lanes_b, in, group->first_lane);
+    struct ghn__rows b = ghn__rows_from(work->tape->lanes_b, in, group->first_lane);
     struct ghn__rows d = {group->gradient + o * I, group->n};
     for (size_t k = 0; k < n_o; k++)
         ghn__rows_bias_gradient(bias + (o + k) * work->I, 1,
                                 (struct ghn__rows){d.data + k * I, group->n}, group->n_lanes, I);
     if (I == work->I) {
-        ghn__rows_linear_gradient(rows_from(weight, in, o * I), d, b, group->n_lanes, n_o * I, in);
+        ghn__rows_linear_gradient(ghn__rows_from(weight, in, o * I), d, b, group->n_lanes, n_o * I,
+                                  in);
         return;
     }
     memset(sum, 0, n_o * I * in * sizeof(float));
-    ghn__rows_linear_gradient(rows_from(sum, in, 0), d, b, group->n_lanes, n_o * I, in);
+    ghn__rows_linear_gradient(ghn__rows_from(sum, in, 0), d, b, group->n_lanes, n_o * I, in);
     for (size_t k = 0; k < n_o; k++)
         for (size_t j = 0; j < I * in; j++)
             weight[(o + k) * work->I * in + j] += sum[k * I * in + j];
@@ -187,15 +186,15 @@ static void back_to_a(void *context, int task) {
     const struct ghn_tape *tape = work->tape;
     struct piece piece = piece_of(tape, task, SIZE_MAX / 2);
     size_t hid = work->hid, lane = piece.group->first_lane + piece.lane;
-    struct ghn__rows d_b = rows_from(tape->d_lanes_b, 8 * hid, lane);
-    struct ghn__rows d_a = rows_from(tape->d_lanes_a, 4 * hid, lane);
-    ghn__rows_linear_back(d_b, rows_from(piece.group->gradient, piece.group->n, piece.lane),
+    struct ghn__rows d_b = ghn__rows_from(tape->d_lanes_b, 8 * hid, lane);
+    struct ghn__rows d_a = ghn__rows_from(tape->d_lanes_a, 4 * hid, lane);
+    ghn__rows_linear_back(d_b, ghn__rows_from(piece.group->gradient, piece.group->n, piece.lane),
                           conv2_of(work, piece.group), piece.n_lanes, piece.group->n, 8 * hid,
                           false);
-    ghn__rows_relu_back(d_b, rows_from(tape->lanes_b, 8 * hid, lane), piece.n_lanes, 8 * hid);
-    ghn__rows_linear_back(d_a, d_b, rows_from(work->h->tensors[GHN__CONV0_W], 4 * hid, 0),
+    ghn__rows_relu_back(d_b, ghn__rows_from(tape->lanes_b, 8 * hid, lane), piece.n_lanes, 8 * hid);
+    ghn__rows_linear_back(d_a, d_b, ghn__rows_from(work->h->tensors[GHN__CONV0_W], 4 * hid, 0),
                           piece.n_lanes, 8 * hid, 4 * hid, false);
-    ghn__rows_relu_back(d_a, rows_from(tape->lanes_a, 4 * hid, lane), piece.n_lanes, 4 * hid);
+    ghn__rows_relu_back(d_a, ghn__rows_from(tape->lanes_a, 4 * hid, lane), piece.n_lanes, 4 * hid);
 }
 
 /* Some rows of conv0's gradient. */
@@ -205,8 +204,8 @@ static void conv0_gradient(void *context, int task) {
     size_t hid = work->hid, rows = 8 * hid, first = rows * (size_t)task / PARTS;
     size_t n = rows * (size_t)(task + 1) / PARTS - first;
     struct ghn__rows d_b = {tape->d_lanes_b + first, rows};
-    ghn__rows_linear_gradient(rows_from(work->h->gradients[GHN__CONV0_W], 4 * hid, first), d_b,
-                              rows_from(tape->lanes_a, 4 * hid, 0), tape->n_lanes, n, 4 * hid);
+    ghn__rows_linear_gradient(ghn__rows_from(work->h->gradients[GHN__CONV0_W], 4 * hid, first), d_b,
+                              ghn__rows_from(tape->lanes_a, 4 * hid, 0), tape->n_lanes, n, 4 * hid);
     ghn__rows_bias_gradient(work->h->gradients[GHN__CONV0_B] + first, 1, d_b, tape->n_lanes, n);
 }
 
@@ -219,13 +218,13 @@ static void fc_back(void *context, int position) {
         const struct ghn__tape_run *run = &tape->runs[k];
         if (run->position != position)
             continue;
-        struct ghn__rows d_a = rows_from(tape->d_lanes_a, 4 * hid, run->first_lane);
+        struct ghn__rows d_a = ghn__rows_from(tape->d_lanes_a, 4 * hid, run->first_lane);
         ghn__rows_linear_gradient(fc_of(work, work->h->gradients, position), d_a,
-                                  rows_from(tape->lanes_e, hid, run->first_lane), run->n_lanes,
+                                  ghn__rows_from(tape->lanes_e, hid, run->first_lane), run->n_lanes,
                                   4 * hid, hid);
         ghn__rows_bias_gradient(work->h->gradients[GHN__FC_B] + position, work->side * work->side,
                                 d_a, run->n_lanes, 4 * hid);
-        ghn__rows_linear_back(rows_from(tape->d_lanes_e, hid, run->first_lane), d_a,
+        ghn__rows_linear_back(ghn__rows_from(tape->d_lanes_e, hid, run->first_lane), d_a,
                               fc_of(work, work->h->tensors, position), run->n_lanes, 4 * hid, hid,
                               false);
     }

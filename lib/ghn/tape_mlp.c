@@ -20,10 +20,6 @@ static struct work work_init(const struct ghn_hypernet *h, struct ghn_tape *tape
     return (struct work){h, tape, (size_t)h->config.hid, (size_t)max[2] * (size_t)max[3]};
 }
 
-static struct ghn__rows rows_from(float *matrix, size_t width, size_t first) {
-    return (struct ghn__rows){matrix + first * width, width};
-}
-
 /* fc2's rows o * I + i of one position, among the values or the gradients. */
 static struct ghn__rows fc2_of(const struct work *work, float *const *tensors, int position) {
     size_t in = 2 * work->hid;
@@ -34,12 +30,12 @@ static void make_hidden(const struct work *work) {
     struct ghn_tape *tape = work->tape;
     float *const *t = work->h->tensors;
     size_t hid = work->hid, n = (size_t)tape->n_weights;
-    struct ghn__rows hidden = rows_from(tape->hidden, 2 * hid, 0);
+    struct ghn__rows hidden = ghn__rows_from(tape->hidden, 2 * hid, 0);
     for (size_t w = 0; w < n; w++)
         memcpy(tape->weights_e + w * hid, tape->embeddings + tape->weights[w].node * hid,
                hid * sizeof(float));
-    ghn__rows_linear(hidden, rows_from(tape->weights_e, hid, 0), rows_from(t[GHN__MLP0_W], hid, 0),
-                     n, 2 * hid, hid);
+    ghn__rows_linear(hidden, ghn__rows_from(tape->weights_e, hid, 0),
+                     ghn__rows_from(t[GHN__MLP0_W], hid, 0), n, 2 * hid, hid);
     ghn__rows_add_bias(hidden, t[GHN__MLP0_B], 1, n, 2 * hid, true);
 }
 
@@ -53,7 +49,7 @@ static void make_values(void *context, int task) {
         memcpy(tape->lanes_hidden + l * in, tape->hidden + (size_t)tape->lane_weight[l] * in,
                in * sizeof(float));
     struct ghn__rows values = {ghn__lane_row(group, group->values, run->first_lane), group->n};
-    ghn__rows_linear(values, rows_from(tape->lanes_hidden, in, run->first_lane),
+    ghn__rows_linear(values, ghn__rows_from(tape->lanes_hidden, in, run->first_lane),
                      fc2_of(work, work->h->tensors, run->position), n, group->n, in);
     ghn__rows_add_bias(values, work->h->tensors[GHN__MLP2_B] + run->position, work->positions, n,
                        group->n, false);
@@ -79,11 +75,11 @@ static void position_back(void *context, int position) {
             continue;
         struct ghn__rows d = {ghn__lane_row(group, group->gradient, run->first_lane), group->n};
         ghn__rows_linear_gradient(fc2_of(work, work->h->gradients, position), d,
-                                  rows_from(tape->lanes_hidden, in, run->first_lane), run->n_lanes,
-                                  group->n, in);
+                                  ghn__rows_from(tape->lanes_hidden, in, run->first_lane),
+                                  run->n_lanes, group->n, in);
         ghn__rows_bias_gradient(work->h->gradients[GHN__MLP2_B] + position, work->positions, d,
                                 run->n_lanes, group->n);
-        ghn__rows_linear_back(rows_from(tape->d_lanes_hidden, in, run->first_lane), d,
+        ghn__rows_linear_back(ghn__rows_from(tape->d_lanes_hidden, in, run->first_lane), d,
                               fc2_of(work, work->h->tensors, position), run->n_lanes, group->n, in,
                               false);
     }
@@ -93,13 +89,13 @@ static void position_back(void *context, int position) {
 static void hidden_back(struct ghn_hypernet *h, const struct work *work) {
     struct ghn_tape *tape = work->tape;
     size_t hid = work->hid, n = (size_t)tape->n_weights;
-    struct ghn__rows d = rows_from(tape->d_hidden, 2 * hid, 0);
-    ghn__rows_relu_back(d, rows_from(tape->hidden, 2 * hid, 0), n, 2 * hid);
-    ghn__rows_linear_gradient(rows_from(h->gradients[GHN__MLP0_W], hid, 0), d,
-                              rows_from(tape->weights_e, hid, 0), n, 2 * hid, hid);
+    struct ghn__rows d = ghn__rows_from(tape->d_hidden, 2 * hid, 0);
+    ghn__rows_relu_back(d, ghn__rows_from(tape->hidden, 2 * hid, 0), n, 2 * hid);
+    ghn__rows_linear_gradient(ghn__rows_from(h->gradients[GHN__MLP0_W], hid, 0), d,
+                              ghn__rows_from(tape->weights_e, hid, 0), n, 2 * hid, hid);
     ghn__rows_bias_gradient(h->gradients[GHN__MLP0_B], 1, d, n, 2 * hid);
-    ghn__rows_linear_back(rows_from(tape->d_weights_e, hid, 0), d,
-                          rows_from(h->tensors[GHN__MLP0_W], hid, 0), n, 2 * hid, hid, false);
+    ghn__rows_linear_back(ghn__rows_from(tape->d_weights_e, hid, 0), d,
+                          ghn__rows_from(h->tensors[GHN__MLP0_W], hid, 0), n, 2 * hid, hid, false);
     for (size_t w = 0; w < n; w++)
         for (size_t j = 0; j < hid; j++)
             tape->d_embeddings[tape->weights[w].node * hid + j] += tape->d_weights_e[w * hid + j];

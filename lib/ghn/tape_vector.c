@@ -21,10 +21,6 @@ static struct work work_init(const struct ghn_hypernet *h, struct ghn_tape *tape
                          (size_t)(max[0] > max[1] ? max[0] : max[1])};
 }
 
-static struct ghn__rows rows_from(float *matrix, size_t width, size_t first) {
-    return (struct ghn__rows){matrix + first * width, width};
-}
-
 static struct ghn__rows weight_of(const struct work *work, float *const *tensors,
                                   enum ghn__tensor_id id) {
     return (struct ghn__rows){tensors[id], (size_t)work->h->specs[id].shape.dim[1]};
@@ -101,9 +97,9 @@ static void forward_task(void *context, int task) {
     for (size_t r = first; r < end; r++)
         memcpy(tape->rows_e + r * hid, tape->embeddings + tape->row_node[r] * hid,
                hid * sizeof(float));
-    struct ghn__rows e = rows_from(tape->rows_e, hid, first);
-    struct ghn__rows hidden = rows_from(tape->rows_hidden, 2 * hid, first);
-    struct ghn__rows rows = rows_from(tape->rows, 2 * width, first);
+    struct ghn__rows e = ghn__rows_from(tape->rows_e, hid, first);
+    struct ghn__rows hidden = ghn__rows_from(tape->rows_hidden, 2 * hid, first);
+    struct ghn__rows rows = ghn__rows_from(tape->rows, 2 * width, first);
     size_t n = end - first;
     ghn__rows_linear(hidden, e, weight_of(work, t, GHN__D1_0_W), n, 2 * hid, hid);
     ghn__rows_add_bias(hidden, t[GHN__D1_0_B], 1, n, 2 * hid, true);
@@ -153,15 +149,15 @@ static void backward_task(void *context, int task) {
     size_t hid = work->hid, width = work->width, first, end;
     task_rows(work, task, &first, &end);
     size_t n = end - first;
-    struct ghn__rows d = rows_from(tape->d_rows, 2 * width, first);
-    struct ghn__rows d_hidden = rows_from(tape->d_rows_hidden, 2 * hid, first);
+    struct ghn__rows d = ghn__rows_from(tape->d_rows, 2 * width, first);
+    struct ghn__rows d_hidden = ghn__rows_from(tape->d_rows_hidden, 2 * hid, first);
     memset(d.data, 0, n * 2 * width * sizeof(float));
     for (int v = first_vector(tape, first), last = first_vector(tape, end); v < last; v++)
         vector_back(work, &tape->vectors[v]);
     ghn__rows_linear_back(d_hidden, d, weight_of(work, t, GHN__D1_2_W), n, 2 * width, 2 * hid,
                           false);
-    ghn__rows_relu_back(d_hidden, rows_from(tape->rows_hidden, 2 * hid, first), n, 2 * hid);
-    ghn__rows_linear_back(rows_from(tape->d_rows_e, hid, first), d_hidden,
+    ghn__rows_relu_back(d_hidden, ghn__rows_from(tape->rows_hidden, 2 * hid, first), n, 2 * hid);
+    ghn__rows_linear_back(ghn__rows_from(tape->d_rows_e, hid, first), d_hidden,
                           weight_of(work, t, GHN__D1_0_W), n, 2 * hid, hid, false);
 }
 
@@ -188,16 +184,16 @@ static void gradient_task(void *context, int layer) {
     struct ghn_tape *tape = work->tape;
     float *const *g = work->h->gradients;
     size_t hid = work->hid, width = work->width, n = (size_t)tape->n_rows;
-    struct ghn__rows hidden = rows_from(tape->rows_hidden, 2 * hid, 0);
-    struct ghn__rows d_hidden = rows_from(tape->d_rows_hidden, 2 * hid, 0);
-    struct ghn__rows d = rows_from(tape->d_rows, 2 * width, false);
+    struct ghn__rows hidden = ghn__rows_from(tape->rows_hidden, 2 * hid, 0);
+    struct ghn__rows d_hidden = ghn__rows_from(tape->d_rows_hidden, 2 * hid, 0);
+    struct ghn__rows d = ghn__rows_from(tape->d_rows, 2 * width, 0);
     if (layer == 0) {
         ghn__rows_linear_gradient(weight_of(work, g, GHN__D1_2_W), d, hidden, n, 2 * width,
                                   2 * hid);
         ghn__rows_bias_gradient(g[GHN__D1_2_B], 1, d, n, 2 * width);
     } else if (layer == 1) {
         ghn__rows_linear_gradient(weight_of(work, g, GHN__D1_0_W), d_hidden,
-                                  rows_from(tape->rows_e, hid, 0), n, 2 * hid, hid);
+                                  ghn__rows_from(tape->rows_e, hid, 0), n, 2 * hid, hid);
         ghn__rows_bias_gradient(g[GHN__D1_0_B], 1, d_hidden, n, 2 * hid);
     } else {
         class_bias_gradient(work);

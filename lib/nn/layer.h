@@ -103,6 +103,19 @@ const struct ghn__layer *ghn__layer_of(const struct ghn_op *op);
 
 /* --- Helpers on tensors --- */
 
+/* The element `at` places into the memory of a tensor; for code that is not to be fast. */
+static inline float ghn__tensor_get(const struct ghn__tensor *tensor, int64_t at) {
+    size_t size = ghn_dtype_size(tensor->dtype);
+    float x;
+    ghn_dtype_to_f32(tensor->dtype, &x, (const char *)tensor->data + (size_t)at * size, 1);
+    return x;
+}
+
+static inline void ghn__tensor_put(const struct ghn__tensor *tensor, int64_t at, float x) {
+    size_t size = ghn_dtype_size(tensor->dtype);
+    ghn_dtype_from_f32(tensor->dtype, (char *)tensor->data + (size_t)at * size, &x, 1);
+}
+
 /* Strides of an order for dims. */
 void ghn__strides(struct ghn__tensor *tensor, enum ghn__order order);
 

@@ -41,8 +41,9 @@ void ghn_params_initialise(struct ghn_params *params, uint64_t seed);
 
 /* Copies values from a set of tensors by name (f32, f16, bf16, f64). A parameter on the path must
  * be there, in its shape; others, and running statistics with their num_batches_tracked, are taken
- * if present, and tensors of other names are passed over. GHN_SHAPE_MISMATCH or GHN_MISSING_FIELD
- * with where = the tensor's name; nothing is copied then. */
+ * if present, and tensors of other names are passed over. GHN_SHAPE_MISMATCH, GHN_WRONG_TYPE (no
+ * floating-point type) or GHN_MISSING_FIELD with where = the tensor's name; nothing is copied then.
+ */
 enum ghn_status ghn_params_load(struct ghn_params *params, const struct ghn_tensors *tensors,
                                 struct ghn_err *err) GHN_MUST_CHECK;
 

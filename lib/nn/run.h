@@ -80,7 +80,9 @@ enum ghn_status ghn_run_forward(struct ghn_run *run, struct ghn_params *params, 
 
 /* The backward pass of the last forward pass (mode TRAIN). doutput: (N, ...) gradient of the loss
  * by the output, as output. gradient: (params->n) gradient of the loss by every parameter,
- * overwritten; zero for those off the path. */
+ * overwritten; zero for those off the path. GHN_OUT_OF_RANGE, and nothing is written, if there was
+ * no such forward pass or another run has used the workspace since; if a kernel fails half-way,
+ * with the node in err->where, gradient is unspecified. */
 enum ghn_status ghn_run_backward(struct ghn_run *run, const struct ghn_params *params,
                                  const float *doutput, float *gradient,
                                  struct ghn_err *err) GHN_MUST_CHECK;

@@ -140,6 +140,23 @@ GHN__INLINE void ghn__store_part(void *p, enum ghn_dtype dtype, int64_t i, int n
         ghn__put(p, dtype, i + k, x[k]);
 }
 
+/* Elements from k to the end n, at most a vector of them. */
+GHN__INLINE int ghn__part_of(int64_t k, int64_t n) {
+    return n - k < GHN__LANES ? (int)(n - k) : GHN__LANES;
+}
+
+/* The first n <= GHN__LANES elements; with a constant n the choice costs nothing. */
+GHN__INLINE ghn__vf ghn__get_part(const void *p, enum ghn_dtype dtype, int64_t i, int n) {
+    return n == GHN__LANES ? ghn__load(p, dtype, i) : ghn__load_part(p, dtype, i, n);
+}
+
+GHN__INLINE void ghn__put_part(void *p, enum ghn_dtype dtype, int64_t i, int n, ghn__vf x) {
+    if (n == GHN__LANES)
+        ghn__store(p, dtype, i, x);
+    else
+        ghn__store_part(p, dtype, i, n, x);
+}
+
 /* Lane l of the result is lane l ^ distance of x; distance is 1, 2, 4 or 8, below the lanes. */
 GHN__INLINE ghn__vf ghn__swap(ghn__vf x, int distance) {
 #if GHN__LANES == 16

@@ -2,7 +2,7 @@
 
 #include <math.h>
 
-enum { HIDDEN = 512 };
+enum { HIDDEN = GHN__WINDOW_HIDDEN };
 
 struct ghn__windows ghn__windows_of(const struct ghn__site *site) {
     const struct ghn_window_attention_attrs *attrs = &site->node->attrs.window_attention;

@@ -24,6 +24,9 @@ int64_t ghn__window_token(const struct ghn__windows *w, int64_t window, int64_t 
 /* The row of the bias table for places t and s of a window. */
 int64_t ghn__window_row(const struct ghn__windows *w, int64_t t, int64_t s);
 
+/* Units of the hidden layer of the network that makes Swin v2's table. */
+enum { GHN__WINDOW_HIDDEN = 512 };
+
 /* Swin v2's table: 16 sigmoid(mlp(coordinates)), (table, heads), from cpb_mlp.0.weight, .0.bias and
  * .2.weight. */
 void ghn__window_table(const struct ghn__windows *w, const float *const mlp[3], float *table);

@@ -3,32 +3,21 @@
 #include "nn/kernels.h"
 #include "nn/kernels/isa.h"
 
-GHN__INLINE ghn__vf get_part(const void *p, enum ghn_dtype dtype, int64_t i, int n) {
-    return n == GHN__LANES ? ghn__load(p, dtype, i) : ghn__load_part(p, dtype, i, n);
-}
-
-GHN__INLINE void put_part(void *p, enum ghn_dtype dtype, int64_t i, int n, ghn__vf x) {
-    if (n == GHN__LANES)
-        ghn__store(p, dtype, i, x);
-    else
-        ghn__store_part(p, dtype, i, n, x);
-}
-
 GHN__INLINE void forward(void *y, const void *x, enum ghn_dtype dtype, int64_t begin, int64_t end,
                          enum ghn__act act, float parameter) {
     for (int64_t i = begin; i < end; i += GHN__LANES) {
-        int n = end - i < GHN__LANES ? (int)(end - i) : GHN__LANES;
-        put_part(y, dtype, i, n, ghn__act(act, parameter, get_part(x, dtype, i, n)));
+        int n = ghn__part_of(i, end);
+        ghn__put_part(y, dtype, i, n, ghn__act(act, parameter, ghn__get_part(x, dtype, i, n)));
     }
 }
 
 GHN__INLINE void backward(void *dx, bool add, const void *dy, const void *x, enum ghn_dtype dtype,
                           int64_t begin, int64_t end, enum ghn__act act, float parameter) {
     for (int64_t i = begin; i < end; i += GHN__LANES) {
-        int n = end - i < GHN__LANES ? (int)(end - i) : GHN__LANES;
-        ghn__vf d =
-            get_part(dy, dtype, i, n) * ghn__act_gradient(act, parameter, get_part(x, dtype, i, n));
-        put_part(dx, dtype, i, n, add ? d + get_part(dx, dtype, i, n) : d);
+        int n = ghn__part_of(i, end);
+        ghn__vf d = ghn__get_part(dy, dtype, i, n) *
+                    ghn__act_gradient(act, parameter, ghn__get_part(x, dtype, i, n));
+        ghn__put_part(dx, dtype, i, n, add ? d + ghn__get_part(dx, dtype, i, n) : d);
     }
 }
 

@@ -6,21 +6,6 @@
 #include "nn/kernels/isa.h"
 #include "nn/simd.h"
 
-#define PART_ARGS(p, dtype, i, n)                                                                  \
-    ((n) == GHN__LANES ? ghn__load(p, dtype, i) : ghn__load_part(p, dtype, i, n))
-
-GHN__INLINE void put(void *p, enum ghn_dtype dtype, int64_t i, int n, ghn__vf x) {
-    if (n == GHN__LANES)
-        ghn__store(p, dtype, i, x);
-    else
-        ghn__store_part(p, dtype, i, n, x);
-}
-
-/* Lanes of the vector at element i. */
-GHN__INLINE int lanes(int64_t i, int64_t end) {
-    return end - i < GHN__LANES ? (int)(end - i) : GHN__LANES;
-}
-
 GHN__INLINE void sums(const void *x, enum ghn_dtype dtype, int64_t begin, int64_t end,
                       int64_t period, const float *shift, float *sum, float *square) {
     for (int64_t k = 0; k < period; k += GHN__LANES) {
@@ -56,12 +41,12 @@ GHN__INLINE void apply(void *y, const void *x, const void *residual, enum ghn_dt
     for (int64_t row = begin; row < end; row += period) {
         int64_t n = end - row < period ? end - row : period;
         for (int64_t k = 0; k < n; k += GHN__LANES) {
-            int part = lanes(row + k, end);
-            ghn__vf v = PART_ARGS(x, dtype, row + k, part) * ghn__load(scale, GHN_F32, k) +
+            int part = ghn__part_of(row + k, end);
+            ghn__vf v = ghn__get_part(x, dtype, row + k, part) * ghn__load(scale, GHN_F32, k) +
                         ghn__load(offset, GHN_F32, k);
             if (residual)
-                v += PART_ARGS(residual, dtype, row + k, part);
-            put(y, dtype, row + k, part, ghn__act(act, parameter, v));
+                v += ghn__get_part(residual, dtype, row + k, part);
+            ghn__put_part(y, dtype, row + k, part, ghn__act(act, parameter, v));
         }
     }
 }
@@ -70,9 +55,9 @@ GHN__INLINE void apply(void *y, const void *x, const void *residual, enum ghn_dt
 GHN__INLINE ghn__vf inner(const void *dy, ghn__vf x, const void *y, enum ghn_dtype dtype, int64_t i,
                           int part, ghn__vf scale, ghn__vf offset, enum ghn__act act,
                           float parameter) {
-    ghn__vf dz = PART_ARGS(dy, dtype, i, part);
+    ghn__vf dz = ghn__get_part(dy, dtype, i, part);
     if (y)
-        return ghn__select(PART_ARGS(y, dtype, i, part) > ghn__splat(0), dz, ghn__splat(0));
+        return ghn__select(ghn__get_part(y, dtype, i, part) > ghn__splat(0), dz, ghn__splat(0));
     return act == GHN__ACT_NONE ? dz : dz * ghn__act_gradient(act, parameter, x * scale + offset);
 }
 
@@ -84,8 +69,8 @@ GHN__INLINE void gradient_sums(const void *dy, const void *x, const void *y, enu
         ghn__vf s = ghn__splat(0), p = ghn__splat(0), around = ghn__load(mean, GHN_F32, k);
         ghn__vf m = ghn__load(scale, GHN_F32, k), o = ghn__load(offset, GHN_F32, k);
         for (int64_t i = begin + k; i < end; i += period) {
-            int part = lanes(i, end);
-            ghn__vf v = PART_ARGS(x, dtype, i, part);
+            int part = ghn__part_of(i, end);
+            ghn__vf v = ghn__get_part(x, dtype, i, part);
             ghn__vf dz = inner(dy, v, y, dtype, i, part, m, o, act, parameter);
             s += dz;
             p += dz * (v - around);
@@ -104,18 +89,18 @@ GHN__INLINE void gradient(void *dx, bool add, void *dresidual, bool add_residual
         int64_t n = end - row < period ? end - row : period;
         for (int64_t k = 0; k < n; k += GHN__LANES) {
             int64_t i = row + k;
-            int part = lanes(i, end);
-            ghn__vf v = PART_ARGS(x, dtype, i, part);
+            int part = ghn__part_of(i, end);
+            ghn__vf v = ghn__get_part(x, dtype, i, part);
             ghn__vf dz = inner(dy, v, y, dtype, i, part, ghn__load(scale, GHN_F32, k),
                                ghn__load(offset, GHN_F32, k), act, parameter);
             if (dx) {
                 ghn__vf d = dz * ghn__load(a, GHN_F32, k) + v * ghn__load(b, GHN_F32, k) +
                             ghn__load(c, GHN_F32, k);
-                put(dx, dtype, i, part, add ? d + PART_ARGS(dx, dtype, i, part) : d);
+                ghn__put_part(dx, dtype, i, part, add ? d + ghn__get_part(dx, dtype, i, part) : d);
             }
             if (dresidual)
-                put(dresidual, dtype, i, part,
-                    add_residual ? dz + PART_ARGS(dresidual, dtype, i, part) : dz);
+                ghn__put_part(dresidual, dtype, i, part,
+                              add_residual ? dz + ghn__get_part(dresidual, dtype, i, part) : dz);
         }
     }
 }

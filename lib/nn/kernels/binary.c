@@ -2,24 +2,14 @@
 #include "nn/kernels/isa.h"
 #include "nn/simd.h"
 
-GHN__INLINE ghn__vf get_part(const void *p, enum ghn_dtype dtype, int64_t i, int n) {
-    return n == GHN__LANES ? ghn__load(p, dtype, i) : ghn__load_part(p, dtype, i, n);
-}
-
-GHN__INLINE void put_part(void *p, enum ghn_dtype dtype, int64_t i, int n, ghn__vf x) {
-    if (n == GHN__LANES)
-        ghn__store(p, dtype, i, x);
-    else
-        ghn__store_part(p, dtype, i, n, x);
-}
-
 GHN__INLINE void binary(void *y, bool accumulate, const void *a, const void *b, float value,
                         enum ghn_dtype dtype, int64_t begin, int64_t end, bool product) {
     for (int64_t i = begin; i < end; i += GHN__LANES) {
-        int n = end - i < GHN__LANES ? (int)(end - i) : GHN__LANES;
-        ghn__vf x = get_part(a, dtype, i, n), z = b ? get_part(b, dtype, i, n) : ghn__splat(value);
+        int n = ghn__part_of(i, end);
+        ghn__vf x = ghn__get_part(a, dtype, i, n),
+                z = b ? ghn__get_part(b, dtype, i, n) : ghn__splat(value);
         ghn__vf result = product ? x * z : x + z;
-        put_part(y, dtype, i, n, accumulate ? result + get_part(y, dtype, i, n) : result);
+        ghn__put_part(y, dtype, i, n, accumulate ? result + ghn__get_part(y, dtype, i, n) : result);
     }
 }
 
@@ -44,9 +34,10 @@ GHN__INLINE void scale(void *y, bool accumulate, const void *x, const void *gate
     for (int64_t row = 0; row < rows; row++)
         for (int64_t k = 0; k < n; k += GHN__LANES) {
             int part = n - k < GHN__LANES ? (int)(n - k) : GHN__LANES;
-            ghn__vf v = get_part(x, dtype, row * n + k, part) * get_part(gate, dtype, k, part);
-            put_part(y, dtype, row * n + k, part,
-                     accumulate ? v + get_part(y, dtype, row * n + k, part) : v);
+            ghn__vf v =
+                ghn__get_part(x, dtype, row * n + k, part) * ghn__get_part(gate, dtype, k, part);
+            ghn__put_part(y, dtype, row * n + k, part,
+                          accumulate ? v + ghn__get_part(y, dtype, row * n + k, part) : v);
         }
 }
 
@@ -64,10 +55,10 @@ GHN__INLINE void sum(float *ret, const void *a, const void *b, enum ghn_dtype dt
         int part = n - k < GHN__LANES ? (int)(n - k) : GHN__LANES;
         ghn__vf total = ghn__splat(0);
         for (int64_t row = 0; row < rows; row++) {
-            ghn__vf v = get_part(a, dtype, row * n + k, part);
-            total += b ? v * get_part(b, dtype, row * n + k, part) : v;
+            ghn__vf v = ghn__get_part(a, dtype, row * n + k, part);
+            total += b ? v * ghn__get_part(b, dtype, row * n + k, part) : v;
         }
-        put_part(ret, GHN_F32, k, part, total);
+        ghn__put_part(ret, GHN_F32, k, part, total);
     }
 }
 

@@ -6,21 +6,6 @@
 #include "nn/kernels/isa.h"
 #include "nn/simd.h"
 
-GHN__INLINE ghn__vf get_part(const void *p, enum ghn_dtype dtype, int64_t i, int n) {
-    return n == GHN__LANES ? ghn__load(p, dtype, i) : ghn__load_part(p, dtype, i, n);
-}
-
-GHN__INLINE void put_part(void *p, enum ghn_dtype dtype, int64_t i, int n, ghn__vf x) {
-    if (n == GHN__LANES)
-        ghn__store(p, dtype, i, x);
-    else
-        ghn__store_part(p, dtype, i, n, x);
-}
-
-GHN__INLINE int part_of(int64_t k, int64_t channels) {
-    return channels - k < GHN__LANES ? (int)(channels - k) : GHN__LANES;
-}
-
 /* --- Maximum --- */
 
 /* One output pixel, channels k to k + part. */
@@ -35,7 +20,7 @@ GHN__INLINE void max_pixel(void *y, uint16_t *place, const void *x, enum ghn_dty
             int64_t v = ow * w->stride[1] - w->padding[1] + j * w->dilation[1];
             if (h < 0 || h >= w->in[0] || v < 0 || v >= w->in[1])
                 continue;
-            ghn__vf value = get_part(x, dtype, (h * w->in[1] + v) * w->channels + k, part);
+            ghn__vf value = ghn__get_part(x, dtype, (h * w->in[1] + v) * w->channels + k, part);
             /* the first of the window always wins, so that a place is set even where all are -inf;
              * a NaN beats everything but a NaN */
             ghn__vi wins = (value > best) | (at < 0) | ((value != value) & (best == best));
@@ -43,7 +28,7 @@ GHN__INLINE void max_pixel(void *y, uint16_t *place, const void *x, enum ghn_dty
             at = (at & ~wins) | (((ghn__vi){0} + (int32_t)(i * w->kernel[1] + j)) & wins);
         }
     int64_t out = (oh * w->out[1] + ow) * w->channels + k;
-    put_part(y, dtype, out, part, best);
+    ghn__put_part(y, dtype, out, part, best);
     for (int l = 0; place && l < part; l++)
         place[out + l] = (uint16_t)at[l];
 }
@@ -53,7 +38,7 @@ GHN__INLINE void max_image(void *y, uint16_t *place, const void *x, enum ghn_dty
     for (int64_t oh = 0; oh < w->out[0]; oh++)
         for (int64_t ow = 0; ow < w->out[1]; ow++)
             for (int64_t k = 0; k < w->channels; k += GHN__LANES)
-                max_pixel(y, place, x, dtype, w, oh, ow, k, part_of(k, w->channels));
+                max_pixel(y, place, x, dtype, w, oh, ow, k, ghn__part_of(k, w->channels));
 }
 
 void GHN__K(max_pool)(void *y, uint16_t *place, const void *x, enum ghn_dtype dtype,
@@ -77,7 +62,7 @@ GHN__INLINE void max_gradient_pixel(void *dx, bool add, const void *dy, const ui
                                     enum ghn_dtype dtype, const struct ghn__window *w, int64_t h,
                                     int64_t v, int64_t k, int part) {
     int64_t in = (h * w->in[1] + v) * w->channels + k;
-    ghn__vf sum = add ? get_part(dx, dtype, in, part) : ghn__splat(0);
+    ghn__vf sum = add ? ghn__get_part(dx, dtype, in, part) : ghn__splat(0);
     for (int64_t i = 0; i < w->kernel[0]; i++) {
         int64_t oh = covering(w, 0, h, i);
         for (int64_t j = 0; oh >= 0 && j < w->kernel[1]; j++) {
@@ -89,10 +74,10 @@ GHN__INLINE void max_gradient_pixel(void *dx, bool add, const void *dy, const ui
             memcpy(&codes, place + out, (size_t)part * sizeof *place);
             ghn__vi hit = __builtin_convertvector(codes, ghn__vi) ==
                           (ghn__vi){0} + (int32_t)(i * w->kernel[1] + j);
-            sum += ghn__select(hit, get_part(dy, dtype, out, part), ghn__splat(0));
+            sum += ghn__select(hit, ghn__get_part(dy, dtype, out, part), ghn__splat(0));
         }
     }
-    put_part(dx, dtype, in, part, sum);
+    ghn__put_part(dx, dtype, in, part, sum);
 }
 
 GHN__INLINE void max_gradient_image(void *dx, bool add, const void *dy, const uint16_t *place,
@@ -100,7 +85,8 @@ GHN__INLINE void max_gradient_image(void *dx, bool add, const void *dy, const ui
     for (int64_t h = 0; h < w->in[0]; h++)
         for (int64_t v = 0; v < w->in[1]; v++)
             for (int64_t k = 0; k < w->channels; k += GHN__LANES)
-                max_gradient_pixel(dx, add, dy, place, dtype, w, h, v, k, part_of(k, w->channels));
+                max_gradient_pixel(dx, add, dy, place, dtype, w, h, v, k,
+                                   ghn__part_of(k, w->channels));
 }
 
 void GHN__K(max_pool_gradient)(void *dx, bool add, const void *dy, const uint16_t *place,
@@ -119,12 +105,12 @@ GHN__INLINE void average_image(void *y, const void *x, enum ghn_dtype dtype,
         for (int64_t ow = 0; ow < axes[1].out; ow++) {
             float scale = 1.0f / (float)(axes[0].size[oh] * axes[1].size[ow]);
             for (int64_t k = 0; k < channels; k += GHN__LANES) {
-                int part = part_of(k, channels);
+                int part = ghn__part_of(k, channels);
                 ghn__vf sum = ghn__splat(0);
                 for (int64_t h = axes[0].start[oh]; h < axes[0].end[oh]; h++)
                     for (int64_t v = axes[1].start[ow]; v < axes[1].end[ow]; v++)
-                        sum += get_part(x, dtype, (h * axes[1].in + v) * channels + k, part);
-                put_part(y, dtype, (oh * axes[1].out + ow) * channels + k, part, sum * scale);
+                        sum += ghn__get_part(x, dtype, (h * axes[1].in + v) * channels + k, part);
+                ghn__put_part(y, dtype, (oh * axes[1].out + ow) * channels + k, part, sum * scale);
             }
         }
 }
@@ -142,14 +128,15 @@ GHN__INLINE void average_gradient_image(void *dx, bool add, const void *dy, enum
     for (int64_t h = 0; h < axes[0].in; h++)
         for (int64_t v = 0; v < axes[1].in; v++)
             for (int64_t k = 0; k < channels; k += GHN__LANES) {
-                int part = part_of(k, channels);
+                int part = ghn__part_of(k, channels);
                 int64_t in = (h * axes[1].in + v) * channels + k;
-                ghn__vf sum = add ? get_part(dx, dtype, in, part) : ghn__splat(0);
+                ghn__vf sum = add ? ghn__get_part(dx, dtype, in, part) : ghn__splat(0);
                 for (int64_t oh = axes[0].first[h]; oh < axes[0].last[h]; oh++)
                     for (int64_t ow = axes[1].first[v]; ow < axes[1].last[v]; ow++)
-                        sum += get_part(dy, dtype, (oh * axes[1].out + ow) * channels + k, part) *
-                               (1.0f / (float)(axes[0].size[oh] * axes[1].size[ow]));
-                put_part(dx, dtype, in, part, sum);
+                        sum +=
+                            ghn__get_part(dy, dtype, (oh * axes[1].out + ow) * channels + k, part) *
+                            (1.0f / (float)(axes[0].size[oh] * axes[1].size[ow]));
+                ghn__put_part(dx, dtype, in, part, sum);
             }
 }
 

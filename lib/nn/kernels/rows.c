@@ -5,21 +5,6 @@
 #include "nn/kernels/isa.h"
 #include "nn/simd.h"
 
-GHN__INLINE ghn__vf get_part(const void *p, enum ghn_dtype dtype, int64_t i, int n) {
-    return n == GHN__LANES ? ghn__load(p, dtype, i) : ghn__load_part(p, dtype, i, n);
-}
-
-GHN__INLINE void put_part(void *p, enum ghn_dtype dtype, int64_t i, int n, ghn__vf x) {
-    if (n == GHN__LANES)
-        ghn__store(p, dtype, i, x);
-    else
-        ghn__store_part(p, dtype, i, n, x);
-}
-
-GHN__INLINE int part_of(int64_t k, int64_t n) {
-    return n - k < GHN__LANES ? (int)(n - k) : GHN__LANES;
-}
-
 /* x where the lane is one of `part`, else other. */
 GHN__INLINE ghn__vf only(ghn__vf x, int part, float other) {
     for (int l = part; l < GHN__LANES; l++)
@@ -36,15 +21,15 @@ GHN__INLINE void softmax_row(void *y, const void *x, enum ghn_dtype dtype, int64
         max = v > max || v != v ? v : max;
     }
     for (int64_t k = 0; k < n; k += GHN__LANES) {
-        int part = part_of(k, n);
-        ghn__vf e = only(ghn__exp(get_part(x, dtype, row * n + k, part) - max), part, 0.0f);
+        int part = ghn__part_of(k, n);
+        ghn__vf e = only(ghn__exp(ghn__get_part(x, dtype, row * n + k, part) - max), part, 0.0f);
         sum += ghn__sum(e);
     }
     float scale = 1.0f / sum;
     for (int64_t k = 0; k < n; k += GHN__LANES) {
-        int part = part_of(k, n);
-        put_part(y, dtype, row * n + k, part,
-                 ghn__exp(get_part(x, dtype, row * n + k, part) - max) * scale);
+        int part = ghn__part_of(k, n);
+        ghn__put_part(y, dtype, row * n + k, part,
+                      ghn__exp(ghn__get_part(x, dtype, row * n + k, part) - max) * scale);
     }
 }
 
@@ -60,15 +45,15 @@ GHN__INLINE void softmax_gradient_row(void *dx, bool add, const void *dy, const 
                                       enum ghn_dtype dtype, int64_t row, int64_t n) {
     ghn__vf dot = ghn__splat(0);
     for (int64_t k = 0; k < n; k += GHN__LANES)
-        dot += get_part(y, dtype, row * n + k, part_of(k, n)) *
-               get_part(dy, dtype, row * n + k, part_of(k, n));
+        dot += ghn__get_part(y, dtype, row * n + k, ghn__part_of(k, n)) *
+               ghn__get_part(dy, dtype, row * n + k, ghn__part_of(k, n));
     float sum = ghn__sum(dot);
     for (int64_t k = 0; k < n; k += GHN__LANES) {
-        int part = part_of(k, n);
-        ghn__vf d =
-            get_part(y, dtype, row * n + k, part) * (get_part(dy, dtype, row * n + k, part) - sum);
-        put_part(dx, dtype, row * n + k, part,
-                 add ? d + get_part(dx, dtype, row * n + k, part) : d);
+        int part = ghn__part_of(k, n);
+        ghn__vf d = ghn__get_part(y, dtype, row * n + k, part) *
+                    (ghn__get_part(dy, dtype, row * n + k, part) - sum);
+        ghn__put_part(dx, dtype, row * n + k, part,
+                      add ? d + ghn__get_part(dx, dtype, row * n + k, part) : d);
     }
 }
 
@@ -88,20 +73,20 @@ GHN__INLINE void norm_row(void *y, float *ret_mean, float *ret_rstd, const void 
                           const float *bias, float eps) {
     ghn__vf total = ghn__splat(0), square = ghn__splat(0);
     for (int64_t k = 0; k < n; k += GHN__LANES)
-        total += get_part(x, dtype, row * n + k, part_of(k, n));
+        total += ghn__get_part(x, dtype, row * n + k, ghn__part_of(k, n));
     float mean = ghn__sum(total) / (float)n;
     for (int64_t k = 0; k < n; k += GHN__LANES) {
-        ghn__vf d =
-            only(get_part(x, dtype, row * n + k, part_of(k, n)) - mean, part_of(k, n), 0.0f);
+        ghn__vf d = only(ghn__get_part(x, dtype, row * n + k, ghn__part_of(k, n)) - mean,
+                         ghn__part_of(k, n), 0.0f);
         square += d * d;
     }
     float rstd = 1.0f / sqrtf(ghn__sum(square) / (float)n + eps);
     for (int64_t k = 0; k < n; k += GHN__LANES) {
-        int part = part_of(k, n);
-        ghn__vf v = (get_part(x, dtype, row * n + k, part) - mean) * rstd;
+        int part = ghn__part_of(k, n);
+        ghn__vf v = (ghn__get_part(x, dtype, row * n + k, part) - mean) * rstd;
         if (weight)
-            v = v * get_part(weight, GHN_F32, k, part) + get_part(bias, GHN_F32, k, part);
-        put_part(y, dtype, row * n + k, part, v);
+            v = v * ghn__get_part(weight, GHN_F32, k, part) + ghn__get_part(bias, GHN_F32, k, part);
+        ghn__put_part(y, dtype, row * n + k, part, v);
     }
     *ret_mean = mean;
     *ret_rstd = rstd;
@@ -123,27 +108,28 @@ GHN__INLINE void norm_gradient_row(void *dx, bool add, float *dweight, float *db
                                    float mean, float rstd, const float *weight) {
     ghn__vf sum = ghn__splat(0), product = ghn__splat(0);
     for (int64_t k = 0; k < n; k += GHN__LANES) {
-        int part = part_of(k, n);
-        ghn__vf d = get_part(dy, dtype, row * n + k, part),
-                xhat = (get_part(x, dtype, row * n + k, part) - mean) * rstd;
+        int part = ghn__part_of(k, n);
+        ghn__vf d = ghn__get_part(dy, dtype, row * n + k, part),
+                xhat = (ghn__get_part(x, dtype, row * n + k, part) - mean) * rstd;
         if (dweight)
-            put_part(dweight, GHN_F32, k, part, get_part(dweight, GHN_F32, k, part) + d * xhat);
+            ghn__put_part(dweight, GHN_F32, k, part,
+                          ghn__get_part(dweight, GHN_F32, k, part) + d * xhat);
         if (dbias)
-            put_part(dbias, GHN_F32, k, part, get_part(dbias, GHN_F32, k, part) + d);
-        ghn__vf g = weight ? d * get_part(weight, GHN_F32, k, part) : d;
+            ghn__put_part(dbias, GHN_F32, k, part, ghn__get_part(dbias, GHN_F32, k, part) + d);
+        ghn__vf g = weight ? d * ghn__get_part(weight, GHN_F32, k, part) : d;
         sum += g;
         product += g * xhat;
     }
     float mean_g = ghn__sum(sum) / (float)n, mean_product = ghn__sum(product) / (float)n;
     for (int64_t k = 0; dx && k < n; k += GHN__LANES) {
-        int part = part_of(k, n);
-        ghn__vf g = get_part(dy, dtype, row * n + k, part),
-                xhat = (get_part(x, dtype, row * n + k, part) - mean) * rstd;
+        int part = ghn__part_of(k, n);
+        ghn__vf g = ghn__get_part(dy, dtype, row * n + k, part),
+                xhat = (ghn__get_part(x, dtype, row * n + k, part) - mean) * rstd;
         if (weight)
-            g *= get_part(weight, GHN_F32, k, part);
+            g *= ghn__get_part(weight, GHN_F32, k, part);
         g = (g - mean_g - xhat * mean_product) * rstd;
-        put_part(dx, dtype, row * n + k, part,
-                 add ? g + get_part(dx, dtype, row * n + k, part) : g);
+        ghn__put_part(dx, dtype, row * n + k, part,
+                      add ? g + ghn__get_part(dx, dtype, row * n + k, part) : g);
     }
 }
 

@@ -194,22 +194,17 @@ static void locate(const struct ghn__site *site, const int64_t *strides, int64_t
     }
 }
 
-static void *element(const struct ghn__tensor *t, int64_t at) {
-    return (char *)t->data + (size_t)at * ghn_dtype_size(t->dtype);
-}
-
 static enum ghn_status mean_forward(struct ghn__site *site, struct ghn_err *err) {
     if (site->state)
         return forward(site, err);
     int64_t strides[GHN__MAX_RANK], averaged, in, out;
-    float *sums = site->scratch, x;
+    float *sums = site->scratch;
     output_strides(site, strides, &averaged);
     for (int64_t i = 0; i < site->out.count; i++)
         sums[i] = 0.0f;
     for (int64_t i = 0; i < site->in[0].count; i++) {
         locate(site, strides, i, &in, &out);
-        ghn_dtype_to_f32(site->in[0].dtype, &x, element(&site->in[0], in), 1);
-        sums[out] += x;
+        sums[out] += ghn__tensor_get(&site->in[0], in);
     }
     for (int64_t i = 0; i < site->out.count; i++)
         sums[i] /= (float)averaged;
@@ -223,13 +218,10 @@ static enum ghn_status mean_backward(struct ghn__site *site, struct ghn_err *err
     int64_t strides[GHN__MAX_RANK], averaged, in, out;
     output_strides(site, strides, &averaged);
     for (int64_t i = 0; i < site->in[0].count; i++) {
-        float d, before = 0.0f;
         locate(site, strides, i, &in, &out);
-        ghn_dtype_to_f32(site->dout.dtype, &d, element(&site->dout, out), 1);
-        if (site->add[0])
-            ghn_dtype_to_f32(site->din[0].dtype, &before, element(&site->din[0], in), 1);
-        d = d / (float)averaged + before;
-        ghn_dtype_from_f32(site->din[0].dtype, element(&site->din[0], in), &d, 1);
+        float before = site->add[0] ? ghn__tensor_get(&site->din[0], in) : 0.0f,
+              d = ghn__tensor_get(&site->dout, out) / (float)averaged;
+        ghn__tensor_put(&site->din[0], in, d + before);
     }
     return GHN_OK;
 }

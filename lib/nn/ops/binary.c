@@ -81,25 +81,15 @@ static void unravel(const struct ghn__tensor *t, int64_t i, int64_t *index) {
     }
 }
 
-static float get(const struct ghn__tensor *t, int64_t at) {
-    float x;
-    ghn_dtype_to_f32(t->dtype, &x, (const char *)t->data + (size_t)at * ghn_dtype_size(t->dtype),
-                     1);
-    return x;
-}
-
-static void put(const struct ghn__tensor *t, int64_t at, float x) {
-    ghn_dtype_from_f32(t->dtype, (char *)t->data + (size_t)at * ghn_dtype_size(t->dtype), &x, 1);
-}
-
 static void forward_elements(void *context, int64_t begin, int64_t end) {
     const struct element_loop *loop = context;
     int64_t index[GHN__MAX_RANK];
     for (int64_t i = begin; i < end; i++) {
         unravel(&loop->site->out, i, index);
-        float a = get(&loop->a, offset_of(&loop->a, index)),
-              b = get(&loop->b, offset_of(&loop->b, index));
-        put(&loop->site->out, offset_of(&loop->site->out, index), loop->product ? a * b : a + b);
+        float a = ghn__tensor_get(&loop->a, offset_of(&loop->a, index)),
+              b = ghn__tensor_get(&loop->b, offset_of(&loop->b, index));
+        ghn__tensor_put(&loop->site->out, offset_of(&loop->site->out, index),
+                        loop->product ? a * b : a + b);
     }
 }
 
@@ -112,11 +102,13 @@ static void backward_elements(const struct ghn__site *site, int k, bool product)
     for (int64_t i = 0; i < site->out.count; i++) {
         int64_t index[GHN__MAX_RANK];
         unravel(&site->out, i, index);
-        float d = get(&site->dout, offset_of(&site->dout, index));
-        sums[offset_of(&din, index)] += product ? d * get(&other, offset_of(&other, index)) : d;
+        float d = ghn__tensor_get(&site->dout, offset_of(&site->dout, index));
+        sums[offset_of(&din, index)] +=
+            product ? d * ghn__tensor_get(&other, offset_of(&other, index)) : d;
     }
     for (int64_t at = 0; at < site->din[k].count; at++)
-        put(&site->din[k], at, sums[at] + (site->add[k] ? get(&site->din[k], at) : 0.0f));
+        ghn__tensor_put(&site->din[k], at,
+                        sums[at] + (site->add[k] ? ghn__tensor_get(&site->din[k], at) : 0.0f));
 }
 
 /* --- Loops over memory --- */

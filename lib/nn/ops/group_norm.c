@@ -29,17 +29,6 @@ static enum ghn_status plan(struct ghn__site *site, struct ghn_err *err) {
     return GHN_OK;
 }
 
-static float get(const struct ghn__tensor *t, int64_t at) {
-    float x;
-    ghn_dtype_to_f32(t->dtype, &x, (const char *)t->data + (size_t)at * ghn_dtype_size(t->dtype),
-                     1);
-    return x;
-}
-
-static void put(const struct ghn__tensor *t, int64_t at, float x) {
-    ghn_dtype_from_f32(t->dtype, (char *)t->data + (size_t)at * ghn_dtype_size(t->dtype), &x, 1);
-}
-
 /* Mean and reciprocal deviation of group `group` of image n. */
 static void statistics(const struct ghn__site *site, const struct geometry *g, int64_t n,
                        int64_t group, float *ret) {
@@ -47,11 +36,11 @@ static void statistics(const struct ghn__site *site, const struct geometry *g, i
     int64_t image = n * g->pixels * g->channels + group * g->width;
     for (int64_t p = 0; p < g->pixels; p++)
         for (int64_t c = 0; c < g->width; c++)
-            sum += get(&site->in[0], image + p * g->channels + c);
+            sum += ghn__tensor_get(&site->in[0], image + p * g->channels + c);
     double mean = sum / count;
     for (int64_t p = 0; p < g->pixels; p++)
         for (int64_t c = 0; c < g->width; c++) {
-            double d = get(&site->in[0], image + p * g->channels + c) - mean;
+            double d = ghn__tensor_get(&site->in[0], image + p * g->channels + c) - mean;
             square += d * d;
         }
     ret[0] = (float)mean;
@@ -69,8 +58,9 @@ static void forward_images(void *context, int64_t begin, int64_t end) {
             for (int64_t c = 0; c < g.channels; c++) {
                 int64_t at = (n * g.pixels + p) * g.channels + c;
                 const float *s = saved + 2 * (c / g.width);
-                float x = (get(&site->in[0], at) - s[0]) * s[1];
-                put(&site->out, at, g.affine ? x * site->params[0][c] + site->params[1][c] : x);
+                float x = (ghn__tensor_get(&site->in[0], at) - s[0]) * s[1];
+                ghn__tensor_put(&site->out, at,
+                                g.affine ? x * site->params[0][c] + site->params[1][c] : x);
             }
     }
 }
@@ -90,9 +80,9 @@ static void channel_sums(const struct ghn__site *site, const struct geometry *g,
         for (int64_t c = 0; c < g->channels; c++) {
             int64_t at = (n * g->pixels + p) * g->channels + c;
             const float *s = saved + 2 * (c / g->width);
-            float d = get(&site->dout, at);
+            float d = ghn__tensor_get(&site->dout, at);
             sums[c] += d;
-            sums[g->channels + c] += d * (get(&site->in[0], at) - s[0]) * s[1];
+            sums[g->channels + c] += d * (ghn__tensor_get(&site->in[0], at) - s[0]) * s[1];
         }
 }
 
@@ -108,11 +98,12 @@ static void input_gradient(const struct ghn__site *site, const struct geometry *
     for (int64_t p = 0; p < g->pixels; p++)
         for (int64_t c = group * g->width; c < (group + 1) * g->width; c++) {
             int64_t at = (n * g->pixels + p) * g->channels + c;
-            double xhat = (get(&site->in[0], at) - mean) * rstd,
+            double xhat = (ghn__tensor_get(&site->in[0], at) - mean) * rstd,
                    weight = g->affine ? site->params[0][c] : 1.0;
-            double d =
-                rstd * (weight * get(&site->dout, at) - sum / count - xhat * product / count);
-            put(&site->din[0], at, (float)d + (site->add[0] ? get(&site->din[0], at) : 0.0f));
+            double d = rstd * (weight * ghn__tensor_get(&site->dout, at) - sum / count -
+                               xhat * product / count);
+            ghn__tensor_put(&site->din[0], at,
+                            (float)d + (site->add[0] ? ghn__tensor_get(&site->din[0], at) : 0.0f));
         }
 }
 

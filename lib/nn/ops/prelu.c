@@ -17,22 +17,11 @@ static int64_t slope_of(const struct ghn__site *site, int64_t at) {
     return at / site->out.strides[1] % site->out.dims[1];
 }
 
-static float get(const struct ghn__tensor *t, int64_t at) {
-    float x;
-    ghn_dtype_to_f32(t->dtype, &x, (const char *)t->data + (size_t)at * ghn_dtype_size(t->dtype),
-                     1);
-    return x;
-}
-
-static void put(const struct ghn__tensor *t, int64_t at, float x) {
-    ghn_dtype_from_f32(t->dtype, (char *)t->data + (size_t)at * ghn_dtype_size(t->dtype), &x, 1);
-}
-
 static void forward_range(void *context, int64_t begin, int64_t end) {
     const struct ghn__site *site = context;
     for (int64_t at = begin; at < end; at++) {
-        float x = get(&site->in[0], at);
-        put(&site->out, at, x > 0 ? x : x * site->params[0][slope_of(site, at)]);
+        float x = ghn__tensor_get(&site->in[0], at);
+        ghn__tensor_put(&site->out, at, x > 0 ? x : x * site->params[0][slope_of(site, at)]);
     }
 }
 
@@ -52,14 +41,14 @@ static void backward_images(void *context, int64_t begin, int64_t end) {
         for (int64_t k = 0; k < slopes; k++)
             sums[k] = 0.0f;
         for (int64_t at = n * size; at < (n + 1) * size; at++) {
-            float x = get(&site->in[0], at), d = get(&site->dout, at);
+            float x = ghn__tensor_get(&site->in[0], at), d = ghn__tensor_get(&site->dout, at);
             int64_t slope = slope_of(site, at);
             if (!(x > 0))
                 sums[slope] += d * x;
             if (site->din[0].data)
-                put(&site->din[0], at,
-                    (x > 0 ? d : d * site->params[0][slope]) +
-                        (site->add[0] ? get(&site->din[0], at) : 0.0f));
+                ghn__tensor_put(&site->din[0], at,
+                                (x > 0 ? d : d * site->params[0][slope]) +
+                                    (site->add[0] ? ghn__tensor_get(&site->din[0], at) : 0.0f));
         }
     }
 }

@@ -387,7 +387,8 @@ static void position_gradients(struct ghn__site *site, const struct sums *total)
             site->dparams[at][k] += total->dtable[k];
         return;
     }
-    const int64_t sizes[] = {w->heads, 2 * 512, 512, 512 * w->heads};
+    const int64_t sizes[] = {w->heads, 2 * GHN__WINDOW_HIDDEN, GHN__WINDOW_HIDDEN,
+                             GHN__WINDOW_HIDDEN * w->heads};
     for (int i = 0; i < 4; i++)
         clear(site->dparams[at + i], sizes[i], site->add_param[at + i]);
     for (int64_t head = 0; head < w->heads; head++)
