@@ -20,8 +20,10 @@
 #include "deepnets/sample.h"
 #include "graph/graph.h"
 #include "sampling.h"
+#include "sanitized.h"
 
-enum { SAMPLE = 40000, GRAPHS = 12000, REFERENCE = 4000 };
+enum { LESS = SANITIZED ? 5 : 1 };
+enum { SAMPLE = 40000 / LESS, GRAPHS = 12000 / LESS, REFERENCE = 4000 };
 
 static struct ghn_net *nets; /* SAMPLE training networks */
 
