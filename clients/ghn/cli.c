@@ -6,7 +6,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/utf8.h"
@@ -212,10 +211,4 @@ char *cli_bytes(uint64_t n, char buf[CLI_NUMBER]) {
         value /= 1024;
     (void)snprintf(buf, CLI_NUMBER, "%.*f %s", unit ? 1 : 0, value, units[unit]);
     return buf;
-}
-
-double cli_seconds(void) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/clock.h"
 #include "base/status.h"
 
 /* The exit codes of every subcommand; `ghn --help` documents them. */
@@ -115,8 +116,5 @@ int cli_print_json(json_t *json, size_t flags);
 /* Escape sequences for bold and plain text, or "" where out is no terminal or NO_COLOR is set. */
 const char *cli_bold(FILE *out);
 const char *cli_plain(FILE *out);
-
-/* Seconds of a clock that only goes forward. */
-double cli_seconds(void);
 
 #endif

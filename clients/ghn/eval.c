@@ -181,14 +181,14 @@ static int evaluate(const struct wanted *wanted, struct cli_start *start) {
     if (status != GHN_OK)
         return cli_fail(&err, next);
     bool running = start->params->batches_tracked > 0 && !wanted->batch_statistics;
-    double started = cli_seconds();
+    double started = ghn_seconds();
     status = ghn_evaluate(start->request.arch, start->params, start->dataset, wanted->split_id,
                           wanted->images, (int)wanted->batch,
                           running ? GHN_MODE_EVAL : GHN_MODE_BATCH_STATISTICS, wanted->precision_id,
                           NULL, &result.evaluation, &err);
     if (status != GHN_OK)
         return cli_fail(&err, NULL);
-    result.seconds = cli_seconds() - started;
+    result.seconds = ghn_seconds() - started;
     result.dataset = start->dataset->name;
     result.statistics = running ? "running" : "batch";
     if (wanted->json)

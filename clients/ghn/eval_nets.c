@@ -142,7 +142,7 @@ static void show(struct evaluation *e) {
                       100 * e->sum / (double)e->summed);
     if (fresh > 0 && e->done < e->total)
         (void)snprintf(text + n, sizeof text - (size_t)n, "  %s left",
-                       cli_duration((cli_seconds() - e->started) * (double)(e->total - e->done) /
+                       cli_duration((ghn_seconds() - e->started) * (double)(e->total - e->done) /
                                         (double)fresh,
                                     left));
     cli_progress_count(&e->progress, e->done, e->total, "networks", text);
@@ -218,10 +218,10 @@ static int evaluate(struct evaluation *e) {
         return cli_fail(&err, NULL);
     cli_stop_catch();
     cli_progress_init(&e->progress);
-    e->started = cli_seconds();
+    e->started = ghn_seconds();
     for (int i = 0; i < e->n_splits && status == GHN_OK; i++)
         status = evaluate_split(e, &e->splits[i], &err);
-    e->run.seconds = cli_seconds() - e->started;
+    e->run.seconds = ghn_seconds() - e->started;
     cli_progress_end(&e->progress);
     if (e->done > 0 &&
         cli_eval_report(&e->run, e->splits, e->n_splits, e->wanted->json, &failure) != GHN_OK)

@@ -25,7 +25,7 @@ static void catch_signals(void) {
 
 enum ghn_status cli_output_open(struct cli_output *output, const char *path, bool binary,
                                 struct ghn_err *err) {
-    *output = (struct cli_output){.path = path, .started = cli_seconds()};
+    *output = (struct cli_output){.path = path, .started = ghn_seconds()};
     if (!path)
         return GHN_OK;
     if (strcmp(path, "-") == 0)
@@ -51,7 +51,7 @@ enum ghn_status cli_output_write(struct cli_output *output, const void *data, si
 }
 
 bool cli_output_progress(struct cli_output *output, uint64_t done, uint64_t total) {
-    double now = cli_seconds();
+    double now = ghn_seconds();
     char have[CLI_NUMBER], all[CLI_NUMBER];
     if (interrupted)
         return false;

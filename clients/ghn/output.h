@@ -11,7 +11,7 @@
 struct cli_output {
     const char *path;             /* borrowed; "-" for standard output, NULL to drop what comes */
     struct ghn_atomic_file *file; /* NULL for the other two */
-    double started;               /* cli_seconds() */
+    double started;               /* ghn_seconds() */
     double reported;              /* when progress was last shown; 0 if never */
 };
 

@@ -199,7 +199,7 @@ static int predict(struct cli_request *request, const struct wanted *wanted, con
         cli_output_discard(&output);
     if (status != GHN_OK)
         return cli_fail(&err, next);
-    double seconds = cli_seconds() - started;
+    double seconds = ghn_seconds() - started;
     if (strcmp(path, "-") == 0)
         return CLI_OK;
     if (wanted->form_id != CLI_REPORT)

@@ -84,7 +84,7 @@ static void draw_bar(struct cli_progress *progress, int64_t step, int64_t steps,
 
 /* Whether a plain line is due, which is then to be printed. */
 static bool line_is_due(struct cli_progress *progress) {
-    double time = cli_seconds();
+    double time = ghn_seconds();
     if (progress->shown > 0 && time - progress->shown < progress->line_seconds)
         return false;
     progress->shown = time;

@@ -11,7 +11,7 @@
 struct cli_progress {
     bool terminal;
     bool drawn;               /* a bar stands in the terminal's current line */
-    double shown;             /* cli_seconds() of the last plain line; 0: there was none */
+    double shown;             /* ghn_seconds() of the last plain line; 0: there was none */
     double line_seconds;      /* between two of them */
     int64_t tested;           /* step of the evaluation that was last shown; -1: none */
     double loss, top1, top5;  /* of that evaluation; NaN: none */

@@ -60,6 +60,7 @@ const char cli_train_help[] =
     "                       any\n"
     "  --side N             pixels along a side of the images and so of the networks' input; 32\n"
     "  --no-widths          all networks with 32 channels\n"
+    "  --wide X             share of the networks that are as wide as those of evaluations; 0\n"
     "  --max-nodes N        leave out meta-batches with more nodes; 2200, 0 for none\n"
     "  --images N           train on the first N images only; 0 for all\n"
     "  --no-augment         without random crops and flips\n"
@@ -170,6 +171,7 @@ static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
                            {"beta1", NULL, &r->beta1},
                            {"beta2", NULL, &r->beta2},
                            {"ema-decay", NULL, &r->ema_decay},
+                           {"wide", NULL, &r->wide},
                            {"clip-norm", NULL, &r->clip_norm},
                            {"clip-network", NULL, &r->clip_network},
                            {"label-smoothing", NULL, &r->label_smoothing}};

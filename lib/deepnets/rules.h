@@ -54,7 +54,4 @@ enum ghn__side ghn__side_of(uint64_t structure);
 enum ghn_status ghn__predefined_net(int64_t index, struct ghn_net *ret,
                                     struct ghn_err *err) GHN_MUST_CHECK;
 
-/* The width of a network of an evaluation split (A4). */
-int ghn__evaluation_width(const struct ghn_net *net);
-
 #endif

@@ -184,7 +184,7 @@ enum ghn_status ghn_sample_net(enum ghn_deepnets_split split, uint64_t seed, int
     while (repeats(drawn, seed, index, &net))
         net = draw_accepted(&rng, drawn);
     if (split != GHN_DEEPNETS_TRAIN)
-        net.C = ghn__evaluation_width(&net);
+        net.C = ghn_evaluation_width(&net);
     if (split == GHN_DEEPNETS_WIDE)
         net.C *= GHN__WIDE_FACTOR;
     *ret = net;

@@ -69,6 +69,10 @@ enum ghn_status ghn_predefined_arch(int64_t index, int64_t side, int num_classes
  * Small networks get up to 128 channels and 512 units. Takes at most three numbers of rng. */
 void ghn_draw_width(struct ghn_net *net, struct ghn_rng *rng);
 
+/* The width C of a network in the evaluation splits: the smallest of 32, 48, 64, ... with which it
+ * has 2.5 million parameters for images of 32 pixels and 10 classes (A4). */
+int ghn_evaluation_width(const struct ghn_net *net);
+
 /* Parameters of the network, those off the path to the output included, as ghn_net_to_arch builds
  * it, without building it. For networks that can be built. */
 int64_t ghn_net_n_params(const struct ghn_net *net);

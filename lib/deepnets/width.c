@@ -34,7 +34,7 @@ void ghn_draw_width(struct ghn_net *net, struct ghn_rng *rng) {
         net->fc_dim = 64 * ghn_rng_int(rng, 1, 8);
 }
 
-int ghn__evaluation_width(const struct ghn_net *net) {
+int ghn_evaluation_width(const struct ghn_net *net) {
     struct ghn_net wider = *net;
     wider.num_classes = 10;
     wider.input[1] = wider.input[2] = 32;

@@ -1,9 +1,9 @@
 #include "train/finetune.h"
 
 #include <math.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "data/loader.h"
 #include "nn/loss.h"
@@ -50,12 +50,6 @@ struct training {
     double clock;              /* when counters.seconds was right */
     double saved, reported;
 };
-
-static double now(void) {
-    struct timespec time;
-    (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 static bool is_stopped(const struct training *t) {
     return t->options->stop && atomic_load(t->options->stop);
@@ -166,7 +160,7 @@ static void tear_down(struct training *t) {
 /* --- Keeping --- */
 
 static void advance_clock(struct training *t) {
-    double time = now();
+    double time = ghn_seconds();
     t->counters.seconds += time - t->clock;
     t->clock = time;
 }
@@ -238,7 +232,7 @@ static struct ghn__state state_of(struct training *t) {
 
 /* A checkpoint. */
 static enum ghn_status save(struct training *t, struct ghn_err *err) {
-    t->saved = now();
+    t->saved = ghn_seconds();
     if (!t->state_path)
         return GHN_OK;
     advance_clock(t);
@@ -296,7 +290,7 @@ static void report(struct training *t, const struct ghn_evaluation *tested) {
         t->options->report(t->options->context, &progress);
     t->since_report = (struct ghn__tally){0};
     t->seconds_since_report = 0;
-    t->reported = now();
+    t->reported = ghn_seconds();
 }
 
 /* --- Between steps --- */
@@ -308,11 +302,11 @@ static bool evaluation_is_due(const struct training *t) {
 
 static enum ghn_status evaluate(struct training *t, struct ghn_evaluation *ret,
                                 struct ghn_err *err) {
-    double started = now();
+    double started = ghn_seconds();
     enum ghn_mode mode = t->params->batches_tracked > 0 ? GHN_MODE_EVAL : GHN_MODE_BATCH_STATISTICS;
     enum ghn_status status =
         ghn__evaluator_run(t->evaluator, t->params, mode, t->options->stop, ret, err);
-    t->evaluation_seconds = now() - started;
+    t->evaluation_seconds = ghn_seconds() - started;
     return status;
 }
 
@@ -372,7 +366,7 @@ static void add_to_tally(struct ghn__tally *tally, double loss, int images, int 
 /* One batch forward and backward, and the parameters after it. Its number is the step's, so that
  * batch and random draws are the same in any sitting. */
 static enum ghn_status train_step(struct training *t, struct ghn_err *err) {
-    double started = now();
+    double started = ghn_seconds();
     const struct ghn_batch *batch = NULL;
     uint64_t step = (uint64_t)t->counters.step;
     enum ghn_status status = ghn_loader_next(t->loader, &batch, err);
@@ -401,7 +395,7 @@ static enum ghn_status train_step(struct training *t, struct ghn_err *err) {
     add_to_tally(&t->since_report, loss, batch->n, correct);
     t->counters.gradient_norm = norm;
     t->counters.step++;
-    double seconds = now() - started;
+    double seconds = ghn_seconds() - started;
     t->seconds_since_report += seconds;
     t->sitting_seconds += seconds;
     t->sitting_steps++;
@@ -422,7 +416,7 @@ static enum ghn_status train(struct training *t, struct ghn_err *err) {
     double save_seconds = t->options->save_seconds > 0 ? t->options->save_seconds : 30,
            report_seconds = t->options->report_seconds > 0 ? t->options->report_seconds : 1;
     ghn_loader_seek(t->loader, t->counters.step);
-    t->saved = t->reported = now();
+    t->saved = t->reported = ghn_seconds();
     if (t->counters.settled == t->counters.step)
         report_again(t);
     for (;;) {
@@ -434,7 +428,7 @@ static enum ghn_status train(struct training *t, struct ghn_err *err) {
         if (is_stopped(t))
             return ghn_fail(err, GHN_STOPPED, NULL, "stopped after step %lld of %lld",
                             (long long)t->counters.step, (long long)t->steps);
-        double time = now();
+        double time = ghn_seconds();
         if (time - t->reported >= report_seconds)
             report(t, NULL);
         if (time - t->saved >= save_seconds)
@@ -477,7 +471,7 @@ enum ghn_status ghn_finetune(const struct ghn_arch *arch, const struct ghn_datas
                          .classes = dataset->n_classes,
                          .team = ghn__parallel_threads(),
                          .arena = GHN_ARENA_INIT,
-                         .clock = now()};
+                         .clock = ghn_seconds()};
     enum ghn_status status = set_up(&t, err);
     if (status == GHN_OK)
         status = begin(&t, err);

@@ -2,9 +2,9 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "train/meta_impl.h"
 
@@ -33,12 +33,6 @@ struct training {
     double clock; /* when counters.seconds was right */
     double saved, reported, pointed, validated;
 };
-
-static double now(void) {
-    struct timespec time;
-    (void)clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* --- Setting up --- */
 
@@ -128,7 +122,7 @@ static struct ghn__meta_state state_of(struct training *t) {
 }
 
 static void advance_clock(struct training *t) {
-    double time = now();
+    double time = ghn_seconds();
     t->learner.counters.seconds += time - t->clock;
     t->clock = time;
 }
@@ -150,7 +144,7 @@ static enum ghn_status save_checkpoint(struct training *t, const struct ghn__met
 /* The checkpoint goes first: if the state is not written then, the steps since the last one are
  * done again, to the same numbers; the other way round it would stay behind. */
 static enum ghn_status save(struct training *t, struct ghn_err *err) {
-    t->saved = now();
+    t->saved = ghn_seconds();
     advance_clock(t);
     if (!t->state_path)
         return GHN_OK;
@@ -189,7 +183,7 @@ static void report(struct training *t) {
     if (t->options->report)
         t->options->report(t->options->context, &progress, false);
     t->since_report = (struct tally){0};
-    t->reported = now();
+    t->reported = ghn_seconds();
 }
 
 /* Every second point goes, but for the latest and those with a validation. */
@@ -210,13 +204,13 @@ static enum ghn_status validate(struct training *t, double *ret, struct ghn_err 
         return status;
     *ret = t->options->validate(t->options->context, model);
     ghn_model_unref(model);
-    t->validated = now();
+    t->validated = ghn_seconds();
     return GHN_OK;
 }
 
 static enum ghn_status add_point(struct training *t, bool last, struct ghn_err *err) {
     struct ghn_meta_progress progress = progress_of(t, &t->since_point);
-    bool due = now() - t->validated >= or_default(t->options->validate_seconds, 1200);
+    bool due = ghn_seconds() - t->validated >= or_default(t->options->validate_seconds, 1200);
     if (t->options->validate && (due || last)) {
         enum ghn_status status = validate(t, &progress.validation, err);
         if (status != GHN_OK)
@@ -229,7 +223,7 @@ static enum ghn_status add_point(struct training *t, bool last, struct ghn_err *
     if (t->options->report)
         t->options->report(t->options->context, &progress, true);
     t->since_point = (struct tally){0};
-    t->clock = t->pointed = now(); /* validation is no training */
+    t->clock = t->pointed = ghn_seconds(); /* validation is no training */
     return GHN_OK;
 }
 
@@ -257,7 +251,7 @@ static struct tally tally_of(const struct ghn__meta_outcome *outcome, int n_imag
 }
 
 static enum ghn_status train_step(struct training *t, struct ghn_err *err) {
-    double started = now();
+    double started = ghn_seconds();
     const struct ghn_batch *images = NULL;
     struct ghn_pool *pool = ghn__meta_workers_pool(t->learner.workers);
     struct ghn__meta_outcome outcome = {0};
@@ -269,7 +263,7 @@ static enum ghn_status train_step(struct training *t, struct ghn_err *err) {
         status = ghn__meta_learner_step(&t->learner, &t->batch, images, &outcome, err);
     if (status != GHN_OK)
         return status;
-    struct tally step = tally_of(&outcome, t->recipe->batch_size, now() - started);
+    struct tally step = tally_of(&outcome, t->recipe->batch_size, ghn_seconds() - started);
     add_to(&t->since_point, &step);
     add_to(&t->since_report, &step);
     step.steps = 1;
@@ -286,7 +280,7 @@ static bool is_stopped(const struct training *t) {
 
 /* What is due between steps. */
 static enum ghn_status settle(struct training *t, struct ghn_err *err) {
-    double time = now();
+    double time = ghn_seconds();
     bool last = t->learner.counters.step >= t->recipe->steps;
     enum ghn_status status = GHN_OK;
     if (time - t->reported >= or_default(t->options->report_seconds, 1) || last)
@@ -302,7 +296,7 @@ static enum ghn_status settle(struct training *t, struct ghn_err *err) {
 static enum ghn_status train(struct training *t, struct ghn_err *err) {
     enum ghn_status status = GHN_OK;
     ghn_loader_seek(t->loader, t->learner.counters.step);
-    t->saved = t->pointed = t->validated = t->clock = now();
+    t->saved = t->pointed = t->validated = t->clock = ghn_seconds();
     report(t);
     if (t->learner.counters.step >= t->recipe->steps)
         return save(t, err); /* that it is all there, whatever became of the last checkpoint */

@@ -50,6 +50,8 @@ struct ghn_meta_recipe {
     int side;          /* 32; of the square images, 8 to 224. Data sets of a fixed size are shrunk
                           by a whole factor */
     bool widths;       /* true: widths drawn anew for every use (A4); else all have C = 32 */
+    double wide;       /* 0; the share of networks that get the width of evaluation ones instead,
+                          which are three times as wide as others on average (A4) */
     int batch_size;    /* 64 images a network; 1 to 4096 */
     bool own_images;   /* false: all architectures of a meta-batch see the same images (the
                           paper's way); true: each sees batch_size images of its own */

@@ -53,7 +53,9 @@ static enum ghn_status draw_net(const struct draw *draw, uint64_t use, int attem
         return status;
     /* A draw takes at most three numbers. */
     struct ghn_rng rng = {recipe->seed, ghn_rng_stream("width"), 4 * number};
-    if (recipe->widths)
+    if (ghn_rng_uniform(recipe->seed, ghn_rng_stream("wide"), number) < recipe->wide)
+        ret->C = ghn_evaluation_width(ret);
+    else if (recipe->widths)
         ghn_draw_width(ret, &rng);
     ret->input[1] = ret->input[2] = recipe->side;
     ret->num_classes = draw->dataset->n_classes;

@@ -54,6 +54,7 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
         {"pool", (double)recipe->pool, 0, 1e9},
         {"max_flops", (double)recipe->max_flops, 0, 1e15},
         {"side", recipe->side, 8, 224},
+        {"wide", recipe->wide, 0, 1},
         {"batch_size", recipe->batch_size, 1, 4096},
         {"optimizer", recipe->optimizer, GHN_META_ADAM, GHN_META_MUON},
         {"lr", recipe->lr, 0, 1e3},
@@ -81,17 +82,17 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
 
 json_t *ghn__meta_recipe_identity(const struct ghn_meta_recipe *r) {
     return json_pack(
-        "{s:i, s:i, s:I, s:I, s:i, s:b, s:i, s:b, s:f, s:I, s:s, s:f, s:f, s:f, s:f, s:f, "
+        "{s:i, s:i, s:I, s:I, s:i, s:b, s:f, s:i, s:b, s:f, s:I, s:s, s:f, s:f, s:f, s:f, s:f, "
         "s:f, s:f, s:f, s:s, s:I, s:I, s:I, s:b}",
         "meta_batch", r->meta_batch, "max_nodes", r->max_nodes, "pool", (json_int_t)r->pool,
-        "max_flops", (json_int_t)r->max_flops, "side", r->side, "widths", r->widths, "batch_size",
-        r->batch_size, "own_images", r->own_images, "lr", r->lr, "warmup_steps",
-        (json_int_t)r->warmup_steps, "optimizer", ghn_meta_optimizer_name(r->optimizer),
-        "weight_decay", r->weight_decay, "beta1", r->beta1, "beta2", r->beta2, "eps", r->eps,
-        "ema_decay", r->ema_decay, "clip_norm", r->clip_norm, "clip_network", r->clip_network,
-        "label_smoothing", r->label_smoothing, "precision", ghn_precision_name(r->precision),
-        "seed", (json_int_t)r->seed, "first", (json_int_t)r->first, "images", (json_int_t)r->images,
-        "augment", r->augment);
+        "max_flops", (json_int_t)r->max_flops, "side", r->side, "widths", r->widths, "wide",
+        r->wide, "batch_size", r->batch_size, "own_images", r->own_images, "lr", r->lr,
+        "warmup_steps", (json_int_t)r->warmup_steps, "optimizer",
+        ghn_meta_optimizer_name(r->optimizer), "weight_decay", r->weight_decay, "beta1", r->beta1,
+        "beta2", r->beta2, "eps", r->eps, "ema_decay", r->ema_decay, "clip_norm", r->clip_norm,
+        "clip_network", r->clip_network, "label_smoothing", r->label_smoothing, "precision",
+        ghn_precision_name(r->precision), "seed", (json_int_t)r->seed, "first",
+        (json_int_t)r->first, "images", (json_int_t)r->images, "augment", r->augment);
 }
 
 int ghn__meta_images(const struct ghn_meta_recipe *recipe) {

@@ -68,24 +68,20 @@ enum ghn_status ghn__meta_state_save(const char *path, const struct ghn__meta_st
 /* Refuses the state of another training, naming the first field that differs. */
 static enum ghn_status check_identity(const char *path, const struct ghn__meta_state *state,
                                       const json_t *training, struct ghn_err *err) {
-    json_t *ours = ghn__state_through_text(identity(state)); /* as theirs came */
-    if (!ours)
-        return ghn_fail_memory(err);
-    enum ghn_status status = GHN_OK;
-    const char *part, *key;
-    json_t *fields, *value;
-    json_object_foreach(ours, part, fields) json_object_foreach(fields, key, value) {
-        json_t *theirs = json_object_get(json_object_get(training, part), key);
-        if (status != GHN_OK || json_equal(theirs, value))
-            continue;
-        char *a = theirs ? json_dumps(theirs, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL,
-             *b = json_dumps(value, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        status = ghn_fail(err, GHN_OUT_OF_RANGE, path,
-                          "it is the state of another training: %s.%s is %s there and %s here",
-                          part, key, a ? a : "absent", b ? b : "different");
-        free(a);
-        free(b);
+    json_t *ours = ghn__state_through_text(identity(state)), /* as theirs came */
+        *before = ghn__state_through_text(ghn__meta_recipe_identity(&ghn_meta_recipe_default));
+    enum ghn_status status = ours && before ? GHN_OK : ghn_fail_memory(err);
+    char difference[GHN__STATE_DIFFERENCE];
+    const char *part;
+    json_t *fields;
+    json_object_foreach(ours, part, fields) {
+        const json_t *known = strcmp(part, "recipe") == 0 ? before : NULL;
+        if (status == GHN_OK &&
+            ghn__state_difference(json_object_get(training, part), fields, known, difference))
+            status = ghn_fail(err, GHN_OUT_OF_RANGE, path,
+                              "it is the state of another training: %s.%s", part, difference);
     }
+    json_decref(before);
     json_decref(ours);
     return status;
 }

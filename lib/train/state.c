@@ -90,44 +90,28 @@ enum ghn_status ghn__state_save(const char *path, const struct ghn__state *state
 
 /* --- Reading --- */
 
-/* Says which field of two objects differs, the other's value and ours; false if none does. */
-static bool find_difference(const json_t *there, const json_t *here, char *ret, size_t n) {
-    const char *key;
-    json_t *ours;
-    json_object_foreach((json_t *)here, key, ours) {
-        const json_t *theirs = json_object_get(there, key);
-        if (json_equal((json_t *)theirs, ours))
-            continue;
-        char *a = theirs ? json_dumps(theirs, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
-        char *b = json_dumps(ours, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-        (void)snprintf(ret, n, "%.40s is %.80s there and %.80s here", key, a ? a : "absent",
-                       b ? b : "different");
-        free(a);
-        free(b);
-        return true;
-    }
-    return false;
-}
-
 /* Refuses the state of another training. */
 static enum ghn_status check_identity(const char *path, const struct ghn__state *state,
                                       const json_t *training, struct ghn_err *err) {
     json_t *ours = ghn__state_through_text(identity(state)); /* as theirs came */
-    if (!ours)
-        return ghn_fail_memory(err);
-    char difference[256];
+    json_t *before = ghn__state_through_text(ghn_recipe_to_json(&ghn_recipe_default));
+    char difference[GHN__STATE_DIFFERENCE];
     enum ghn_status status = GHN_OK;
-    if (!json_equal(json_object_get(training, "arch_sha256"), json_object_get(ours, "arch_sha256")))
+    if (!ours || !before)
+        status = ghn_fail_memory(err);
+    else if (!json_equal(json_object_get(training, "arch_sha256"),
+                         json_object_get(ours, "arch_sha256")))
         status = ghn_fail(err, GHN_OUT_OF_RANGE, path,
                           "it is the state of a training of another network");
-    else if (find_difference(json_object_get(training, "dataset"), json_object_get(ours, "dataset"),
-                             difference, sizeof difference))
+    else if (ghn__state_difference(json_object_get(training, "dataset"),
+                                   json_object_get(ours, "dataset"), NULL, difference))
         status = ghn_fail(err, GHN_OUT_OF_RANGE, path,
                           "it is the state of a training with another data set: %s", difference);
-    else if (find_difference(json_object_get(training, "recipe"), json_object_get(ours, "recipe"),
-                             difference, sizeof difference))
+    else if (ghn__state_difference(json_object_get(training, "recipe"),
+                                   json_object_get(ours, "recipe"), before, difference))
         status = ghn_fail(err, GHN_OUT_OF_RANGE, path,
                           "it is the state of a training with another recipe: %s", difference);
+    json_decref(before);
     json_decref(ours);
     return status;
 }

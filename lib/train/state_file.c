@@ -119,6 +119,27 @@ enum ghn_status ghn__state_history(const char *dir, const char *name,
     return status;
 }
 
+bool ghn__state_difference(const json_t *there, const json_t *here, const json_t *before,
+                           char buf[GHN__STATE_DIFFERENCE]) {
+    const char *key;
+    json_t *ours;
+    json_object_foreach((json_t *)here, key, ours) {
+        const json_t *theirs = json_object_get(there, key);
+        if (!theirs)
+            theirs = json_object_get(before, key);
+        if (json_equal(theirs, ours))
+            continue;
+        char *a = theirs ? json_dumps(theirs, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9)) : NULL;
+        char *b = json_dumps(ours, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
+        (void)snprintf(buf, GHN__STATE_DIFFERENCE, "%.40s is %.80s there and %.80s here", key,
+                       a ? a : "absent", b ? b : "different");
+        free(a);
+        free(b);
+        return true;
+    }
+    return false;
+}
+
 json_t *ghn__state_through_text(json_t *object) {
     char *text = object ? json_dumps(object, JSON_COMPACT | JSON_REAL_PRECISION(17)) : NULL;
     json_t *ret = text ? json_loads(text, 0, NULL) : NULL;

@@ -6,6 +6,7 @@
 #define GHN_TRAIN_STATE_FILE_H
 
 #include <jansson.h>
+#include <stdbool.h>
 
 #include "base/status.h"
 #include "tensor/tensors.h"
@@ -48,6 +49,14 @@ void ghn__state_copy_tensors(const struct ghn_tensors *file, const struct ghn_te
 enum ghn_status ghn__state_history(const char *dir, const char *name,
                                    const struct ghn__state_kind *kind, json_t **ret,
                                    struct ghn_err *err) GHN_MUST_CHECK;
+
+/* Says in buf which field of `here` differs in `there`, the object of a state, and both values;
+ * false if none does. A field that `there` does not have, since the program that wrote it did not
+ * know it, counts as its value in `before` (NULL: as different): what such programs did is the
+ * default of a field that comes later. */
+enum { GHN__STATE_DIFFERENCE = 256 };
+bool ghn__state_difference(const json_t *there, const json_t *here, const json_t *before,
+                           char buf[GHN__STATE_DIFFERENCE]);
 
 /* An object as it is after it was written and read; a new reference; object is given back. NULL: no
  * memory. */

@@ -393,6 +393,41 @@ static void test_candidates(void **state) {
     ghn_pool_free(pool);
 }
 
+/* A share of the networks is as wide as evaluation ones; the others are what they would be. */
+static void test_wide(void **state) {
+    (void)state;
+    enum { GROUPS = 20 };
+    struct ghn_meta_recipe narrow = small_recipe();
+    narrow.pool = 0;
+    struct ghn_meta_recipe half = narrow;
+    half.wide = 0.5;
+    struct ghn__meta_batch batches[2];
+    struct ghn_pool *pool = NULL;
+    uint64_t next_use[2] = {0};
+    int wide = 0;
+    ok(ghn_pool_new(2, &pool, &err));
+    for (int i = 0; i < 2; i++)
+        ok(ghn__meta_batch_init(&batches[i], narrow.meta_batch, &err));
+    for (int group = 0; group < GROUPS; group++) {
+        ok(ghn__meta_batch_draw(&batches[0], &narrow, dataset, pool, &next_use[0], &err));
+        ok(ghn__meta_batch_draw(&batches[1], &half, dataset, pool, &next_use[1], &err));
+        for (int i = 0; i < narrow.meta_batch; i++) {
+            struct ghn_net a = batches[0].candidates[i].net, b = batches[1].candidates[i].net;
+            if (a.C != b.C) {
+                assert_int_equal(b.C, ghn_evaluation_width(&a));
+                wide++;
+                b.C = a.C;
+            }
+            assert_memory_equal(&a, &b, sizeof a);
+        }
+    }
+    int n = GROUPS * narrow.meta_batch;
+    assert_true(wide > n / 4 && wide < 3 * n / 4);
+    for (int i = 0; i < 2; i++)
+        ghn__meta_batch_done(&batches[i]);
+    ghn_pool_free(pool);
+}
+
 /* The first and the latest steps that a training told of. */
 struct told {
     struct ghn_meta_progress first, last;
@@ -719,6 +754,7 @@ int main(void) {
         cmocka_unit_test(test_clip_network), cmocka_unit_test(test_validation),
         cmocka_unit_test(test_learns),       cmocka_unit_test(test_ema),
         cmocka_unit_test(test_optimizers),   cmocka_unit_test(test_own_images),
+        cmocka_unit_test(test_wide),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -14,6 +14,7 @@
 #include "base/rng.h"
 #include "make_arch.h"
 #include "train/state.h"
+#include "train/state_file.h"
 
 /* A small network; `stride` changes what it computes but no shape of a parameter. */
 static struct ghn_arch *make_arch(int stride, const char *name) {
@@ -287,11 +288,34 @@ static void histories_are_thinned(void **state) {
     ghn__history_done(&history);
 }
 
+/* A state of an earlier program lacks the fields that came later. */
+static void fields_that_came_later_had_their_defaults(void **state) {
+    (void)state;
+    char difference[GHN__STATE_DIFFERENCE];
+    json_t *old = json_pack("{s:f}", "lr", 0.1),
+           *ours = json_pack("{s:f, s:s}", "lr", 0.1, "new", "off"),
+           *defaults = json_pack("{s:f, s:s}", "lr", 0.5, "new", "off");
+    assert_false(ghn__state_difference(old, ours, defaults, difference));
+    assert_true(ghn__state_difference(old, ours, NULL, difference));
+    assert_string_equal(difference, "new is absent there and \"off\" here");
+    assert_int_equal(json_object_set_new(ours, "new", json_string("on")), 0);
+    assert_true(ghn__state_difference(old, ours, defaults, difference));
+    assert_string_equal(difference, "new is \"off\" there and \"on\" here");
+    assert_true(ghn__state_difference(old, defaults, defaults, difference));
+    assert_string_equal(difference, "lr is 0.1 there and 0.5 here");
+    json_decref(old);
+    json_decref(ours);
+    json_decref(defaults);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(there_and_back),          cmocka_unit_test(damage_is_noticed),
-        cmocka_unit_test(other_files_are_refused), cmocka_unit_test(another_training_is_refused),
+        cmocka_unit_test(there_and_back),
+        cmocka_unit_test(damage_is_noticed),
+        cmocka_unit_test(other_files_are_refused),
+        cmocka_unit_test(another_training_is_refused),
         cmocka_unit_test(histories_are_thinned),
+        cmocka_unit_test(fields_that_came_later_had_their_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
