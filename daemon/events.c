@@ -71,6 +71,12 @@ static void resume(struct ghnd_subscription *subscription) {
 }
 
 static bool reserve(struct ghnd_subscription *subscription, size_t n) {
+    if (subscription->taken > 0) { /* what has been sent makes room for what comes */
+        subscription->size -= subscription->taken;
+        memmove(subscription->pending, subscription->pending + subscription->taken,
+                subscription->size);
+        subscription->taken = 0;
+    }
     size_t needed = subscription->size + n;
     if (needed <= subscription->capacity)
         return true;

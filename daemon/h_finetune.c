@@ -13,6 +13,7 @@
 #include "base/utf8.h"
 #include "dataset_name.h"
 #include "ghn/answer.h"
+#include "ghn/blocks.h"
 #include "graph/form.h"
 #include "job_files.h"
 #include "jobs.h"
@@ -30,6 +31,7 @@ struct work {
     const struct ghnd_model *model;
     struct ghnd_stream *stream; /* of the prediction */
     struct ghn_arch *arch;
+    int n_classes;   /* of the data set */
     uint8_t *upload; /* the uploaded file, from malloc */
     size_t n_upload;
     struct ghnd_job_row row;
@@ -263,15 +265,20 @@ static bool check_dataset(struct ghnd_request *request, struct work *work) {
     }
     if (status == GHN_OK)
         status = ghn_finetune_fits(work->arch, &dataset, &err);
-    return succeeded(request, status, &err) && count_steps(request, work, &dataset);
+    if (!succeeded(request, status, &err))
+        return false;
+    work->n_classes = dataset.n_classes;
+    return count_steps(request, work, &dataset);
 }
 
 /* --- Where it starts --- */
 
 static bool predict(struct ghnd_request *request, struct work *work) {
-    const struct ghn_predict_options options = {.seed = work->recipe.seed};
+    const struct ghn_predict_options options = {
+        .keep_class_layers = work->n_classes != ghn_model_config(work->model->model)->num_classes,
+        .seed = work->recipe.seed};
     struct ghn_err err = GHN_ERR_INIT;
-    if (!ghnd_stream_admit(work->stream, work->model, &request->problem))
+    if (!ghnd_stream_admit(work->stream, work->model, 0, &request->problem))
         return false;
     enum ghn_status status = ghn_predict(work->model->model, work->stream->graph, &options,
                                          request->app->pool, &work->stream->prediction, &err);
@@ -299,6 +306,10 @@ static bool check_upload(struct ghnd_request *request, const struct work *work) 
                           (long long)work->arch->n_parameters, work->n_upload);
     if (status == GHN_OK)
         status = ghn_tensors_parse(work->upload, work->n_upload, "parameters", &tensors, &err);
+    if (status == GHN_OK && ghn_blocks_is(tensors))
+        status = ghn_fail(&err, GHN_INVALID_FILE, "parameters",
+                          "these are the blocks of a prediction; expected every tensor in full, as "
+                          "ghn convert writes them");
     if (status == GHN_OK)
         status = ghn_params_new(work->arch, &params, &err);
     if (status == GHN_OK)

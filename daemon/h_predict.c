@@ -55,17 +55,29 @@ static bool make_graph(struct ghnd_request *request, struct work *work) {
     return succeeded(request, status, &err);
 }
 
-/* Refuses what a JSON report would have to hold in memory as a whole. */
-static bool admit_inline(struct ghnd_request *request, const struct work *work) {
+/* Bytes of a report about a tensor, and how often those of a tensor itself are in memory at once
+ * while it is made: as they are, and twice in base64. */
+enum { TENSOR_REPORT = 1024, TENSOR_COPIES = 4 };
+
+/* Refuses what a JSON report would have to hold in memory as a whole; *ret_bytes is what it takes
+ * to make one. */
+static bool admit_inline(struct ghnd_request *request, const struct work *work,
+                         int64_t *ret_bytes) {
     const struct ghn_graph *graph = work->stream->graph;
     int64_t limit = request->snapshot->config.max_inline_bytes, elements = 0;
-    if (request->media->form != GHND_FORM_REPORT || !work->call.include_tensors)
+    *ret_bytes = 0;
+    if (request->media->form != GHND_FORM_REPORT)
+        return true;
+    *ret_bytes = (int64_t)graph->n_slots * TENSOR_REPORT;
+    if (!work->call.include_tensors)
         return true;
     for (int i = 0; i < graph->n_slots; i++)
         elements += graph->slots[i].numel; /* their sum is within max_parameters */
     int64_t bytes = elements * (int64_t)ghn_dtype_size(work->call.dtype);
-    if (bytes <= limit)
+    if (bytes <= limit) {
+        *ret_bytes += TENSOR_COPIES * bytes;
         return true;
+    }
     ghnd_problem_set(&request->problem, GHND_E_LIBRARY_TOO_LARGE, "include_tensors",
                      "the tensors have %lld bytes and a report takes up to %lld; ask for "
                      "application/octet-stream instead",
@@ -126,18 +138,20 @@ static void reply_report(struct ghnd_request *request, struct work *work) {
                                                .dtype = work->call.dtype};
     ghnd_reply_json(request, ghn_answer_report(work->model->model, network_of(work),
                                                work->stream->prediction, &options));
+    ghnd_reply_count(&request->reply, work->stream->inflight_bytes);
 }
 
 /* From the body to the prediction; false after setting the problem. */
 static bool run_steps(struct ghnd_request *request, struct work *work) {
+    int64_t report = 0;
     bool ok = parse(request, work);
     end_step(request, work, GHND_STEP_PARSE);
     if (!ok)
         return false;
     ok = make_graph(request, work);
     end_step(request, work, GHND_STEP_GRAPH);
-    if (!ok || !admit_inline(request, work) ||
-        !ghnd_stream_admit(work->stream, work->model, &request->problem))
+    if (!ok || !admit_inline(request, work, &report) ||
+        !ghnd_stream_admit(work->stream, work->model, report, &request->problem))
         return false;
     ok = predict(request, work);
     end_step(request, work, GHND_STEP_PREDICT);

@@ -119,6 +119,17 @@ void ghnd_job_folder_trim(const char *jobs_dir, const char *id) {
     remove_files(path, is_for_going_on);
 }
 
+bool ghnd_job_folder_was_worked_on(const char *jobs_dir, const char *id) {
+    static const char *const left[] = {"parameters.safetensors", "state.safetensors"};
+    for (size_t i = 0; i < sizeof(left) / sizeof(left[0]); i++) {
+        char path[GHND_PATH];
+        ghnd_job_path(jobs_dir, id, left[i], path);
+        if (access(path, F_OK) == 0)
+            return true;
+    }
+    return false;
+}
+
 void ghnd_job_folder_set_aside(const char *jobs_dir, const char *id) {
     char from[GHND_PATH], to[GHND_PATH];
     ghnd_job_path(jobs_dir, id, NULL, from);

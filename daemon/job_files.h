@@ -38,6 +38,9 @@ void ghnd_job_folder_remove(const char *jobs_dir, const char *id);
 /* What is added to the name of a folder that no ledger knows. */
 #define GHND_UNLISTED ".unlisted"
 
+/* Whether a worker has left something of value in a job's folder. */
+bool ghnd_job_folder_was_worked_on(const char *jobs_dir, const char *id);
+
 /* Gives a folder that may be worth something, but is nobody's, a name that is no job's. */
 void ghnd_job_folder_set_aside(const char *jobs_dir, const char *id);
 

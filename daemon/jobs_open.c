@@ -45,7 +45,8 @@ enum ghn_status ghnd_jobs_take_folder(const char *state_dir, const char *jobs_di
 
 /* Makes a job's folder what the ledger says of it. One without an entry is of a request that was
  * never acknowledged, and goes; but where the ledger has just been made, in place of one that was
- * lost, such folders may be all that is left of jobs. */
+ * lost, or a worker has been at it, so that the ledger is an older one that was put back, such
+ * folders may be all that is left of jobs. */
 static void tidy_folder(const char *jobs_dir, struct ghnd_ledger *ledger, const char *id,
                         bool new_ledger) {
     struct ghnd_job_row row;
@@ -53,7 +54,7 @@ static void tidy_folder(const char *jobs_dir, struct ghnd_ledger *ledger, const 
     bool found = true;
     if (ghnd_ledger_get(ledger, id, &found, &row, &err) != GHN_OK)
         return;
-    if (!found && new_ledger)
+    if (!found && (new_ledger || ghnd_job_folder_was_worked_on(jobs_dir, id)))
         ghnd_job_folder_set_aside(jobs_dir, id);
     else if (!found)
         ghnd_job_folder_remove(jobs_dir, id);

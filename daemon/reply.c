@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,7 +24,30 @@ void ghnd_reply_json(struct ghnd_request *request, json_t *json) {
     request->reply.size = strlen(text);
 }
 
+void ghnd_reply_count(struct ghnd_reply *reply, _Atomic int64_t *counter) {
+    if (!reply->body)
+        return;
+    reply->counter = counter;
+    atomic_fetch_add(counter, (int64_t)reply->size);
+}
+
+/* A counted body in the library's hands. */
+struct counted {
+    char *body;
+    int64_t size;
+    _Atomic int64_t *counter;
+};
+
+static void free_counted(void *context) {
+    struct counted *counted = context;
+    atomic_fetch_sub(counted->counter, counted->size);
+    free(counted->body);
+    free(counted);
+}
+
 void ghnd_reply_done(struct ghnd_reply *reply) {
+    if (reply->counter)
+        atomic_fetch_sub(reply->counter, (int64_t)reply->size);
     ghnd_stream_free(reply->stream);
     ghnd_events_unsubscribe(reply->events);
     if (reply->file)
@@ -55,6 +79,20 @@ static struct MHD_Response *file_response(const struct ghnd_reply *reply) {
     return response;
 }
 
+/* The response of a body that is counted until it has been sent; that of the reply stays the
+ * caller's if there is none. */
+static struct MHD_Response *counted_response(const struct ghnd_reply *reply) {
+    struct counted *counted = malloc(sizeof(*counted));
+    if (!counted)
+        return NULL;
+    *counted = (struct counted){reply->body, (int64_t)reply->size, reply->counter};
+    struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback_cls(
+        reply->size, reply->body, free_counted, counted);
+    if (!response)
+        free(counted);
+    return response;
+}
+
 /* The response of a reply, whose body or stream it takes over; NULL if there is no memory. */
 static struct MHD_Response *make_response(struct ghnd_request *request) {
     struct ghnd_reply *reply = &request->reply;
@@ -81,9 +119,13 @@ static struct MHD_Response *make_response(struct ghnd_request *request) {
     if (!reply->body)
         return MHD_create_response_from_buffer(reply->size, (void *)(uintptr_t)reply->fixed,
                                                MHD_RESPMEM_PERSISTENT);
-    response = MHD_create_response_from_buffer(reply->size, reply->body, MHD_RESPMEM_MUST_FREE);
-    if (response)
+    response = reply->counter ? counted_response(reply)
+                              : MHD_create_response_from_buffer(reply->size, reply->body,
+                                                                MHD_RESPMEM_MUST_FREE);
+    if (response) {
         reply->body = NULL;
+        reply->counter = NULL;
+    }
     return response;
 }
 

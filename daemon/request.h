@@ -26,6 +26,7 @@ struct ghnd_reply {
     char *body;                       /* from malloc, owned */
     const char *fixed;                /* static */
     size_t size;                      /* of body or fixed */
+    _Atomic int64_t *counter;         /* the body's bytes count there until it is sent; NULL: no */
     struct ghnd_stream *stream;       /* owned; its size is the encoder's */
     FILE *file;                       /* owned; its first `size` bytes */
     struct ghnd_subscription *events; /* owned */
@@ -104,6 +105,9 @@ void ghnd_request_append(struct ghnd_request *request, const char *data, size_t 
 
 /* Sets a JSON reply, of which it takes the reference; a problem if json is NULL. */
 void ghnd_reply_json(struct ghnd_request *request, json_t *json);
+
+/* Counts the reply's body, if it has one, among the bytes at *counter until it has been sent. */
+void ghnd_reply_count(struct ghnd_reply *reply, _Atomic int64_t *counter);
 
 /* Makes the reply (or the problem) a response and queues it: the only caller of
  * MHD_queue_response. */

@@ -26,7 +26,7 @@ void ghnd_stream_free(void *context) {
     free(stream);
 }
 
-bool ghnd_stream_admit(struct ghnd_stream *stream, const struct ghnd_model *model,
+bool ghnd_stream_admit(struct ghnd_stream *stream, const struct ghnd_model *model, int64_t more,
                        struct ghnd_problem *problem) {
     const struct ghnd_config *config = &stream->snapshot->config;
     int64_t n = stream->graph->n_nodes;
@@ -37,7 +37,7 @@ bool ghnd_stream_admit(struct ghnd_stream *stream, const struct ghnd_model *mode
                          (long long)bytes, (long long)config->max_prediction_bytes);
         return false;
     }
-    bytes += 2 * n * n; /* the graph's distances */
+    bytes += 2 * n * n + more; /* the graph's distances */
     int64_t before = atomic_fetch_add(stream->inflight_bytes, bytes);
     stream->reserved = bytes;
     if (before == 0 || before + bytes <= config->max_inflight_bytes)

@@ -27,9 +27,9 @@ struct ghnd_stream {
 struct ghnd_stream *ghnd_stream_new(struct ghnd_snapshot *snapshot,
                                     _Atomic int64_t *inflight_bytes);
 
-/* Reserves the memory that a prediction of stream->graph by that model will take, before any of it
- * is allocated; false after setting problem. */
-bool ghnd_stream_admit(struct ghnd_stream *stream, const struct ghnd_model *model,
+/* Reserves the memory that a prediction of stream->graph by that model will take, and `more` bytes,
+ * before any of it is allocated; false after setting problem. */
+bool ghnd_stream_admit(struct ghnd_stream *stream, const struct ghnd_model *model, int64_t more,
                        struct ghnd_problem *problem);
 
 /* Frees a stream and gives back what it reserved; NULL is allowed. */

@@ -183,12 +183,11 @@ json_t *cli_text_json(const char *text) {
 }
 
 int cli_print_json(json_t *json, size_t flags) {
-    int failed = !json || json_dumpf(json, stdout, flags) != 0;
-    json_decref(json);
-    if (failed)
+    if (!json)
         return cli_failf(NULL, NULL, "not enough memory");
-    puts("");
-    return CLI_OK;
+    int failed = json_dumpf(json, stdout, flags) != 0 || puts("") < 0;
+    json_decref(json);
+    return failed ? cli_failf("standard output", NULL, "it cannot be written") : CLI_OK;
 }
 
 char *cli_count(int64_t n, char buf[CLI_NUMBER]) {

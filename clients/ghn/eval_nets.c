@@ -83,14 +83,14 @@ static json_t *run_options(const struct evaluation *e) {
     const struct ghn_dataset *dataset = e->dataset;
     enum ghn_precision precision =
         wanted->precision == GHN_PRECISION_AUTO ? ghn_precision_best() : wanted->precision;
-    return json_pack(
-        "{s:s, s:{s:s, s:o, s:i, s:I}, s:I, s:I, s:I, s:s, s:I, s:I, s:I}", "hypernetwork_sha256",
-        ghn_model_sha256(e->model), "dataset", "kind", ghn_dataset_kind_name(dataset->kind), "name",
-        cli_text_json(dataset->name), "classes", dataset->n_classes, "test_images",
-        (json_int_t)dataset->n[GHN_SPLIT_TEST], "images", (json_int_t)e->run.images, "size",
-        (json_int_t)wanted->size, "batch", (json_int_t)wanted->batch, "precision",
-        ghn_precision_name(precision), "sgd_steps", (json_int_t)wanted->sgd_steps, "seed",
-        (json_int_t)wanted->seed, "arch_seed", (json_int_t)wanted->arch_seed);
+    return json_pack("{s:s, s:{s:s, s:s, s:i, s:I}, s:I, s:I, s:I, s:s, s:I, s:I, s:I}",
+                     "hypernetwork_sha256", ghn_model_sha256(e->model), "dataset", "kind",
+                     ghn_dataset_kind_name(dataset->kind), "name", dataset->name, "classes",
+                     dataset->n_classes, "test_images", (json_int_t)dataset->n[GHN_SPLIT_TEST],
+                     "images", (json_int_t)e->run.images, "size", (json_int_t)wanted->size, "batch",
+                     (json_int_t)wanted->batch, "precision", ghn_precision_name(precision),
+                     "sgd_steps", (json_int_t)wanted->sgd_steps, "seed", (json_int_t)wanted->seed,
+                     "arch_seed", (json_int_t)wanted->arch_seed);
 }
 
 static enum ghn_status set_up(struct evaluation *e, struct ghn_err *err) {

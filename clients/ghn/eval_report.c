@@ -104,12 +104,11 @@ static enum ghn_status print_json(const struct cli_eval_run *run,
 /* --- As a table --- */
 
 static void print_head(const struct cli_eval_run *run, bool compare) {
-    char count[CLI_NUMBER], *name = cli_clean(run->dataset->name);
+    char count[CLI_NUMBER];
     printf("%s %.12s, %s, %s test images, %lld at a time in file order, %s\n\n",
            ghn_config_kind(ghn_model_config(run->model)), ghn_model_sha256(run->model),
-           name ? name : "?", cli_count(run->images, count), (long long)run->batch,
+           run->dataset->name, cli_count(run->images, count), (long long)run->batch,
            json_string_value(json_object_get(run->options, "precision")));
-    free(name);
     printf("%s%-12s%6s%8s%7s%8s%8s%10s%12s%s%s\n", cli_bold(stdout), "top-1, %", "n", "mean",
            "s.e.", "median", "max", "> chance", "not finite", compare ? "   | GHN-2  GHN-1" : "",
            cli_plain(stdout));

@@ -139,6 +139,7 @@ static void listen_to(const struct cli_link *link, const char *id, struct stream
                                   .token_file = link->token_file,
                                   .accept = "text/event-stream",
                                   .last_event = stream->progress.last.step,
+                                  .silence = 45, /* the server says something every 15 s */
                                   .stop = &stopped,
                                   .take = take,
                                   .context = stream};

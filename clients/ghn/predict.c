@@ -140,13 +140,13 @@ static bool is_repeated(const json_t *reasons, const char *name, const char *rea
     return false;
 }
 
-/* Lists what was not predicted, every reason once with the tensors that it is about. */
 static void print_clean(const char *before, const char *text) {
     char *clean = cli_clean(text);
     printf("%s%s\n", before, clean ? clean : "?");
     free(clean);
 }
 
+/* Lists what was not predicted, every reason once with the tensors that it is about. */
 static void print_not_predicted(const json_t *reasons) {
     const char *name, *other;
     json_t *value, *other_value;

@@ -226,29 +226,38 @@ static enum ghn_status read_request(struct job *job, struct ghn_err *err) {
     return status;
 }
 
-/* The initial parameters: blocks are tiled into a file beside them first. */
+/* Tiles the blocks of a prediction in full, by way of a file beside them. */
+static enum ghn_status expand(struct job *job, struct ghn_tensors **tensors, struct ghn_err *err) {
+    char full[4096];
+    path_of(job, "initial-full.safetensors", full, sizeof(full));
+    enum ghn_status status = ghn_blocks_write_full(*tensors, full, err);
+    ghn_tensors_free(*tensors);
+    *tensors = NULL;
+    if (status == GHN_IO)
+        job->code = NULL; /* the disk's fault, not the job's */
+    if (status == GHN_OK)
+        status = ghn_tensors_read(full, tensors, err);
+    (void)unlink(full);
+    return status;
+}
+
+/* The initial parameters. A prediction leaves out the class layers where the data set's classes are
+ * not as many as the hypernetwork's: those are initialised. What was uploaded is complete, and
+ * never taken for blocks, whatever it says of itself. */
 static enum ghn_status read_initial(struct job *job, struct ghn_err *err) {
-    char path[4096], full[4096];
+    bool predicted = job->recipe.start == GHN_START_GHN;
+    char path[4096];
     path_of(job, "initial.safetensors", path, sizeof(path));
-    if (job->recipe.start == GHN_START_RANDOM) {
-        ghn_params_initialise(job->params, job->recipe.seed);
+    ghn_params_initialise(job->params, job->recipe.seed);
+    if (job->recipe.start == GHN_START_RANDOM)
         return GHN_OK;
-    }
     struct ghn_tensors *tensors = NULL;
     enum ghn_status status = ghn_tensors_read(path, &tensors, err);
-    if (status != GHN_OK)
-        return status;
-    if (ghn_blocks_is(tensors)) {
-        path_of(job, "initial-full.safetensors", full, sizeof(full));
-        status = ghn_blocks_write_full(tensors, full, err);
-        ghn_tensors_free(tensors);
-        tensors = NULL;
-        if (status == GHN_OK)
-            status = ghn_tensors_read(full, &tensors, err);
-        (void)unlink(full);
-    }
+    if (status == GHN_OK && predicted && ghn_blocks_is(tensors))
+        status = expand(job, &tensors, err);
     if (status == GHN_OK)
-        status = ghn_params_load(job->params, tensors, err);
+        status = predicted ? ghn_params_load_present(job->params, tensors, err)
+                           : ghn_params_load(job->params, tensors, err);
     ghn_tensors_free(tensors);
     return status;
 }

@@ -29,9 +29,12 @@ static int source_channel(const struct ghn_dataset *dataset, int c) {
     return dataset->channels == 1 ? 0 : c;
 }
 
+/* The image in the middle of height x width pixels. */
 static void place(const struct ghn_dataset *dataset, const struct ghn_loader_options *options,
-                  const uint8_t *hwc, const struct placement *at, float *out) {
-    int channels = (int)options->chw[0], height = dataset->height, width = dataset->width;
+                  const uint8_t *hwc, const struct placement *at, int height, int width,
+                  float *out) {
+    int channels = (int)options->chw[0];
+    int top = (height - dataset->height) / 2, left = (width - dataset->width) / 2;
     float scale[3], offset[3];
     for (int c = 0; c < channels; c++) {
         int from = source_channel(dataset, c);
@@ -40,9 +43,9 @@ static void place(const struct ghn_dataset *dataset, const struct ghn_loader_opt
     }
     for (int y = 0; y < height; y++)
         for (int x = 0; x < width; x++) {
-            int fy = y + at->dy, fx = (at->flip ? width - 1 - x : x) + at->dx;
-            bool in = fy >= 0 && fy < height && fx >= 0 && fx < width;
-            const uint8_t *pixel = in ? hwc + (fy * width + fx) * dataset->channels : NULL;
+            int fy = y - top + at->dy, fx = (at->flip ? width - 1 - x : x) - left + at->dx;
+            bool in = fy >= 0 && fy < dataset->height && fx >= 0 && fx < dataset->width;
+            const uint8_t *pixel = in ? hwc + (fy * dataset->width + fx) * dataset->channels : NULL;
             float *to = out + (y * width + x) * channels;
             for (int c = 0; c < channels; c++)
                 to[c] =
@@ -73,7 +76,7 @@ static enum ghn_status place_shrunk(const struct ghn_dataset *dataset,
                               (size_t)dataset->width * sizeof *whole);
     if (!whole)
         return ghn_fail_memory(err);
-    place(dataset, options, hwc, at, whole);
+    place(dataset, options, hwc, at, dataset->height, dataset->width, whole);
     shrink(options, dataset->height / (int)options->chw[1], whole, out);
     ghn_free(whole);
     return GHN_OK;
@@ -109,7 +112,7 @@ static enum ghn_status prepare_fixed(const struct ghn_dataset *dataset,
     at.flip = a->flip && uniform(draws, 2) < 0.5;
     if (dataset->height > options->chw[1])
         return place_shrunk(dataset, options, hwc, &at, out, err);
-    place(dataset, options, hwc, &at, out);
+    place(dataset, options, hwc, &at, (int)options->chw[1], (int)options->chw[2], out);
     return GHN_OK;
 }
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/utf8.h"
 #include "data/dataset_impl.h"
 
 /* --- Files --- */
@@ -195,8 +196,11 @@ static enum ghn_status open_dataset(const char *path, bool described_only, struc
         while (n > 1 && impl->path[n - 1] == '/')
             impl->path[--n] = '\0';
         const char *slash = strrchr(impl->path, '/');
-        dataset->name = slash && slash[1] ? slash + 1 : impl->path;
-        status = open_kind(dataset, err);
+        char *name = ghn_arena_strdup(&impl->arena, slash && slash[1] ? slash + 1 : impl->path);
+        dataset->name = name;
+        if (name)
+            ghn_utf8_sanitise(name);
+        status = name ? open_kind(dataset, err) : ghn_fail_memory(err);
     }
     if (status) {
         ghn_dataset_free(dataset);
@@ -232,6 +236,11 @@ int ghn__dataset_label(const struct ghn_dataset *dataset, enum ghn_split split, 
     return labels ? labels[i] : ghn__shapes_label(i);
 }
 
+/* Whether `side` is n pixels with a border of the same width at both ends, up to n / 8. */
+static bool is_bordered(int64_t n, int64_t side) {
+    return side >= n && (side - n) % 2 == 0 && (side - n) / 2 <= n / 8;
+}
+
 enum ghn_status ghn_dataset_fits(const struct ghn_dataset *dataset, const int64_t chw[3],
                                  struct ghn_err *err) {
     if (dataset->channels != chw[0] && !(dataset->channels == 1 && chw[0] == 3))
@@ -241,10 +250,12 @@ enum ghn_status ghn_dataset_fits(const struct ghn_dataset *dataset, const int64_
     if (dataset->height == 0)
         return GHN_OK;
     int64_t factor = chw[1] > 0 ? dataset->height / chw[1] : 0;
-    if (factor < 1 || dataset->height != factor * chw[1] || dataset->width != factor * chw[2])
+    bool shrunk =
+        factor > 0 && dataset->height == factor * chw[1] && dataset->width == factor * chw[2];
+    if (!shrunk && !(is_bordered(dataset->height, chw[1]) && is_bordered(dataset->width, chw[2])))
         return ghn_fail(err, GHN_SHAPE_MISMATCH, dataset->name,
-                        "its images are %d x %d; the network's input is %lld x %lld, not that or a "
-                        "half, a third ...",
+                        "its images are %d x %d; the network's input is %lld x %lld, not that, a "
+                        "half, a third ..., nor larger by a border of up to an eighth all around",
                         dataset->height, dataset->width, (long long)chw[1], (long long)chw[2]);
     return GHN_OK;
 }

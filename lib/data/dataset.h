@@ -63,8 +63,9 @@ const char *ghn_dataset_kind_name(enum ghn_dataset_kind kind);
 
 /* Whether a network with input (C, H, W) can take the data set's images: fixed-size kinds must have
  * that size, or be larger by a whole factor: then squares of pixels become their means after crop
- * and flip; a folder's are resized; grey images serve a 3-channel network by repetition.
- * GHN_SHAPE_MISMATCH with a message that gives both. */
+ * and flip; or smaller by at most an eighth at each end: then a border of zero pixels is put around
+ * them, as for 28 x 28 in 32 x 32; a folder's are resized; grey images serve a 3-channel network by
+ * repetition. GHN_SHAPE_MISMATCH with a message that gives both. */
 enum ghn_status ghn_dataset_fits(const struct ghn_dataset *dataset, const int64_t chw[3],
                                  struct ghn_err *err) GHN_MUST_CHECK;
 

@@ -191,6 +191,10 @@ enum ghn_status ghn_sample_net(enum ghn_deepnets_split split, uint64_t seed, int
     return GHN_OK;
 }
 
+bool ghn_deepnets_side_is_valid(int64_t side) {
+    return side > 0 && side % (side <= 64 ? 8 : 32) == 0;
+}
+
 void ghn_sample_for_images(enum ghn_deepnets_split split, int64_t side, int num_classes,
                            struct ghn_net *net) {
     bool was_small = ghn__net_is_small(net);

@@ -53,6 +53,10 @@ int64_t ghn_deepnets_split_size(enum ghn_deepnets_split split);
 enum ghn_status ghn_sample_net(enum ghn_deepnets_split split, uint64_t seed, int64_t index,
                                struct ghn_net *ret, struct ghn_err *err) GHN_MUST_CHECK;
 
+/* Whether all networks can be built for images of side x side: their stems and two reductions halve
+ * it, whole each time, so that it is 8, 16, 24, ... 64 or a larger multiple of 32. */
+bool ghn_deepnets_side_is_valid(int64_t side);
+
 /* Turns a sampled network into one for images of 3 x side x side and other classes; side is 32 or
  * 224. The same width serves both, but that a network of wide has only twice its C at 224. */
 void ghn_sample_for_images(enum ghn_deepnets_split split, int64_t side, int num_classes,

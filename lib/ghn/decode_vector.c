@@ -104,7 +104,7 @@ static void class_weight_conv(const struct ghn_model *model, float *block, int r
     int O = model->config.max_shape[0];
     const float *bias = model->tensors[GHN__CLASS_B];
     for (int j = 0; j < O * I; j++)
-        block[j] = fmaxf(block[j], 0.0f);
+        block[j] = block[j] <= 0.0f ? 0.0f : block[j]; /* NaN passes */
     for (int k = 0; k < rows; k++)
         for (int i = 0; i < I; i++)
             dst[k * I + i] = bias[k];

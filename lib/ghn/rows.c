@@ -31,7 +31,7 @@ void ghn__rows_add_bias(struct ghn__rows y, const float *bias, size_t step, size
             for (size_t j = 0; j < out; j++)
                 row[j] += bias[j * step];
         for (size_t j = 0; j < out && relu; j++)
-            row[j] = row[j] > 0.0f ? row[j] : 0.0f;
+            row[j] = row[j] <= 0.0f ? 0.0f : row[j]; /* NaN passes */
     }
 }
 

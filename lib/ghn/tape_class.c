@@ -57,7 +57,7 @@ static void make_conv(const struct work *work) {
     for (size_t i = 0; i < work->I; i++)
         for (size_t o = 0; o < work->O; o++) {
             float w = block[o * group_I + i];
-            hidden.data[i * work->O + o] = w > 0.0f ? w : 0.0f;
+            hidden.data[i * work->O + o] = w <= 0.0f ? 0.0f : w;
         }
     ghn__rows_linear(class_of(work), (struct ghn__rows){t[GHN__CLASS_W], work->O}, hidden,
                      work->rows, work->I, work->O);

@@ -103,7 +103,7 @@ static struct side succs_of(const struct walk *w, size_t v) {
                          w->n_nodes};
 }
 
-/* sum (n) = the rows of `near` neighbours. */
+/* sum (n) += the rows of `near` neighbours. */
 static void sum_near(const struct walk *w, const struct side *side, const float *rows, float *sum) {
     for (int i = 0; i < side->n_near; i++) {
         const float *row = rows + (size_t)side->near[i] * w->n;

@@ -11,12 +11,12 @@ enum ghn_status ghn__memory_need(struct ghn__memory *memory, size_t n, struct gh
         return GHN_OK;
     /* Meta-batches differ in size: room to spare saves most later growth. */
     size_t size = n + n / 4;
-    char *base = ghn_malloc(size);
-    if (!base)
-        return ghn_fail_memory(err);
-    ghn_free(memory->base);
-    *memory = (struct ghn__memory){base, size};
-    return GHN_OK;
+    ghn_free(memory->base); /* what it holds is not wanted any more, so that both never exist */
+    *memory = (struct ghn__memory){ghn_malloc(size), size};
+    if (memory->base)
+        return GHN_OK;
+    memory->size = 0;
+    return ghn_fail_memory(err);
 }
 
 static bool is_weight(enum ghn__maker maker) {

@@ -65,7 +65,7 @@ static void make_class_bias(const struct work *work, struct ghn__tape_vector *ve
     for (size_t k = 0; k < (size_t)vector->n; k++) {
         float sum = work->h->tensors[GHN__CLASS_BIAS_B][k];
         for (size_t j = 0; j < work->width; j++)
-            sum += source[j] > 0.0f ? weight[k * work->width + j] * source[j] : 0.0f;
+            sum += source[j] <= 0.0f ? 0.0f : weight[k * work->width + j] * source[j];
         vector->values[k] = sum;
     }
 }

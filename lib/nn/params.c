@@ -110,14 +110,15 @@ static void load_tracked(struct ghn_params *params, const struct ghn_tensors *te
     params->batches_tracked = count > 0 ? count : 0;
 }
 
-/* Checks every parameter and statistic, and with `copy` copies them. */
-static enum ghn_status load(struct ghn_params *params, const struct ghn_tensors *tensors, bool copy,
-                            struct ghn_err *err) {
+/* Checks every parameter and statistic, and with `copy` copies them; with `all`, those on the path
+ * must be there. */
+static enum ghn_status load(struct ghn_params *params, const struct ghn_tensors *tensors, bool all,
+                            bool copy, struct ghn_err *err) {
     const struct ghn_arch *arch = params->arch;
     const struct ghn_tensor *tensor = NULL;
     for (int i = 0; i < arch->n_params; i++) {
         enum ghn_status status = find(tensors, arch->params[i].name, &arch->params[i].shape,
-                                      on_path(arch, i), &tensor, err);
+                                      all && on_path(arch, i), &tensor, err);
         if (status)
             return status;
         if (tensor && copy)
@@ -147,10 +148,14 @@ static enum ghn_status load(struct ghn_params *params, const struct ghn_tensors 
 
 enum ghn_status ghn_params_load(struct ghn_params *params, const struct ghn_tensors *tensors,
                                 struct ghn_err *err) {
-    enum ghn_status status = load(params, tensors, false, err);
-    if (status)
-        return status;
-    return load(params, tensors, true, err);
+    enum ghn_status status = load(params, tensors, true, false, err);
+    return status ? status : load(params, tensors, true, true, err);
+}
+
+enum ghn_status ghn_params_load_present(struct ghn_params *params,
+                                        const struct ghn_tensors *tensors, struct ghn_err *err) {
+    enum ghn_status status = load(params, tensors, false, false, err);
+    return status ? status : load(params, tensors, false, true, err);
 }
 
 /* --- To tensors --- */

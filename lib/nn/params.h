@@ -47,6 +47,11 @@ void ghn_params_initialise(struct ghn_params *params, uint64_t seed);
 enum ghn_status ghn_params_load(struct ghn_params *params, const struct ghn_tensors *tensors,
                                 struct ghn_err *err) GHN_MUST_CHECK;
 
+/* The same, but that parameters which are not there keep their values. */
+enum ghn_status ghn_params_load_present(struct ghn_params *params,
+                                        const struct ghn_tensors *tensors,
+                                        struct ghn_err *err) GHN_MUST_CHECK;
+
 /* The parameters as tensors of a state_dict: parameters under their names, then NODE.running_mean,
  * NODE.running_var and NODE.num_batches_tracked. Data points into params. *ret_items is freed by
  * the caller with ghn_free; the names die with the arena. */

@@ -79,7 +79,7 @@ static void fill_in_defaults(struct job *job) {
     if (options->batch == 0)
         options->batch = PAPER_BATCH;
     if (options->side == 0)
-        options->side = job->dataset->height ? job->dataset->height : PICTURE_SIDE;
+        options->side = job->dataset->height ? (job->dataset->height + 7) / 8 * 8 : PICTURE_SIDE;
     if (options->hold_bytes == 0)
         options->hold_bytes = default_hold_bytes;
 }
@@ -262,7 +262,8 @@ static void finish(struct job *job, int i, const struct ghn_net_scores *scores,
         char where[64];
         (void)snprintf(where, sizeof where, "%s[%lld]", ghn_deepnets_split_name(job->options.split),
                        (long long)scores->index);
-        if (job->status == GHN_OK && status != GHN_STOPPED)
+        /* an error takes the place of being stopped */
+        if (status != GHN_STOPPED)
             ghn_record(&job->err, status, where, "%s%s%s", err->where, err->where[0] ? ": " : "",
                        err->message);
         if (job->status == GHN_OK || job->status == GHN_STOPPED)

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/mem.h"
 #include "train/meta_impl.h"
+#include "train/optimizer.h"
 
 /* Sums over the steps since some point. */
 struct tally {
@@ -149,6 +150,11 @@ static enum ghn_status save(struct training *t, struct ghn_err *err) {
     if (!t->state_path)
         return GHN_OK;
     const struct ghn__meta_state state = state_of(t);
+    if (!isfinite(ghn__norm(state.values, state.n)))
+        return ghn_fail(err, GHN_DIVERGED, NULL,
+                        "the hypernetwork's parameters are no longer finite after step %lld; what "
+                        "was saved before is kept",
+                        (long long)state.counters->step);
     enum ghn_status status = save_checkpoint(t, &state, err);
     return status == GHN_OK ? ghn__meta_state_save(t->state_path, &state, err) : status;
 }

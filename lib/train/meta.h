@@ -44,14 +44,14 @@ struct ghn_meta_recipe {
     int64_t steps;     /* 100,000; 1 to 10^9. A training may be given more later */
     int meta_batch;    /* 8 architectures a step (the paper's m); 1 to 64 */
     int max_nodes;     /* 2200: meta-batches with more nodes in all are left out (A5); 0: none */
-    int64_t pool;      /* 0: never the same architecture twice; else of so many one at random */
+    int64_t pool;      /* 0: ever new architectures; else of so many one at random */
     int64_t max_flops; /* 0: any; else an architecture with more multiply-adds for one image is
                           replaced by another draw */
     int side;          /* 32; of the square images, 8 to 224. Data sets of a fixed size are shrunk
                           by a whole factor */
-    bool widths;       /* true: widths drawn anew for every use (A4); else all have C = 32 */
-    double wide;       /* 0; the share of networks that get the width of evaluation ones instead,
-                          which are three times as wide as others on average (A4) */
+    bool widths;       /* true: widths drawn anew for every use (A4); else C = 32 */
+    double wide;       /* 0; the share of networks that get the width of evaluation ones (A4)
+                          instead, on average three times the channels */
     int batch_size;    /* 64 images a network; 1 to 4096 */
     bool own_images;   /* false: all architectures of a meta-batch see the same images (the
                           paper's way); true: each sees batch_size images of its own */

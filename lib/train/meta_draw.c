@@ -51,14 +51,15 @@ static enum ghn_status draw_net(const struct draw *draw, uint64_t use, int attem
     enum ghn_status status = ghn_sample_net(GHN_DEEPNETS_TRAIN, recipe->seed, index, ret, err);
     if (status != GHN_OK)
         return status;
-    /* A draw takes at most three numbers. */
+    ret->input[1] = ret->input[2] = recipe->side;
+    ret->num_classes = draw->dataset->n_classes;
+    /* A draw takes at most three numbers. Whether it is wide is asked once for all attempts: the
+     * larger ones would else be refused more often and the share be less than was asked for. */
     struct ghn_rng rng = {recipe->seed, ghn_rng_stream("width"), 4 * number};
-    if (ghn_rng_uniform(recipe->seed, ghn_rng_stream("wide"), number) < recipe->wide)
+    if (ghn_rng_uniform(recipe->seed, ghn_rng_stream("wide"), use) < recipe->wide)
         ret->C = ghn_evaluation_width(ret);
     else if (recipe->widths)
         ghn_draw_width(ret, &rng);
-    ret->input[1] = ret->input[2] = recipe->side;
-    ret->num_classes = draw->dataset->n_classes;
     return GHN_OK;
 }
 

@@ -53,9 +53,13 @@ json_t *ghn__meta_provenance(const struct ghn__meta_state *state, const json_t *
         "training_recipe", as_text(ghn__meta_recipe_identity(state->recipe)),
         "training_decay_steps", number(state->recipe->decay_steps), "dataset", dataset->name,
         "dataset_kind", ghn_dataset_kind_name(dataset->kind), "trained", "true");
-    if (more)
-        (void)json_object_update(root, (json_t *)(uintptr_t)more);
-    if (json_array_size(*state->stages) > 0)
-        (void)json_object_set_new(root, stages_key, as_text(json_incref(*state->stages)));
-    return root;
+    bool failed = !root;
+    if (more && !failed)
+        failed = json_object_update(root, (json_t *)(uintptr_t)more) != 0;
+    if (json_array_size(*state->stages) > 0 && !failed)
+        failed = json_object_set_new(root, stages_key, as_text(json_incref(*state->stages))) != 0;
+    if (!failed)
+        return root;
+    json_decref(root);
+    return NULL;
 }

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "deepnets/sample.h"
 #include "train/meta_impl.h"
 
 const struct ghn_meta_recipe ghn_meta_recipe_default = {
@@ -62,8 +63,8 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
         {"decay_steps", (double)recipe->decay_steps, 0, 1e9},
         {"weight_decay", recipe->weight_decay, 0, 1e3},
         {"beta1", recipe->beta1, 0, 0.999999},
-        {"beta2", recipe->beta2, 0, 0.99999999},
-        {"ema_decay", recipe->ema_decay, 0, 0.99999999},
+        {"beta2", recipe->beta2, 0, 0.9999999},
+        {"ema_decay", recipe->ema_decay, 0, 0.9999999},
         {"eps", recipe->eps, 1e-16, 1},
         {"clip_norm", recipe->clip_norm, 0, 1e9},
         {"clip_network", recipe->clip_network, 0, 1e9},
@@ -74,6 +75,10 @@ enum ghn_status ghn__meta_recipe_check(const struct ghn_meta_recipe *recipe, str
     enum ghn_status status = GHN_OK;
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges && status == GHN_OK; i++)
         status = check(ranges[i].field, ranges[i].value, ranges[i].min, ranges[i].max, err);
+    if (status == GHN_OK && !ghn_deepnets_side_is_valid(recipe->side))
+        return ghn_fail(err, GHN_OUT_OF_RANGE, "side",
+                        "%d; expected 8, 16, 24, ... 64, or 96, 128, 160, 192 or 224",
+                        recipe->side);
     if (status == GHN_OK && recipe->seed > INT64_MAX)
         return ghn_fail(err, GHN_OUT_OF_RANGE, "seed", "%llu; expected 0 to 2^63 - 1",
                         (unsigned long long)recipe->seed);

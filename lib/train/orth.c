@@ -1,6 +1,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "base/blas.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "train/finetune.h"
@@ -169,6 +170,7 @@ static bool counts(const struct ghn_param *param) {
 
 enum ghn_status ghn_orthogonalise(struct ghn_params *params, int from, double noise, uint64_t seed,
                                   struct ghn_err *err) {
+    ghn_blas_init();
     const struct ghn_arch *arch = params->arch;
     float *values = ghn_malloc((size_t)params->n * sizeof *values);
     if (!values)

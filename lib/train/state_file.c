@@ -122,7 +122,7 @@ enum ghn_status ghn__state_history(const char *dir, const char *name,
 bool ghn__state_difference(const json_t *there, const json_t *here, const json_t *before,
                            char buf[GHN__STATE_DIFFERENCE]) {
     const char *key;
-    json_t *ours;
+    json_t *ours, *value;
     json_object_foreach((json_t *)here, key, ours) {
         const json_t *theirs = json_object_get(there, key);
         if (!theirs)
@@ -135,6 +135,12 @@ bool ghn__state_difference(const json_t *there, const json_t *here, const json_t
                        a ? a : "absent", b ? b : "different");
         free(a);
         free(b);
+        return true;
+    }
+    json_object_foreach((json_t *)there, key, value) {
+        if (json_object_get(here, key))
+            continue;
+        (void)snprintf(buf, GHN__STATE_DIFFERENCE, "%.40s is said there and not here", key);
         return true;
     }
     return false;

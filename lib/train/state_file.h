@@ -50,10 +50,10 @@ enum ghn_status ghn__state_history(const char *dir, const char *name,
                                    const struct ghn__state_kind *kind, json_t **ret,
                                    struct ghn_err *err) GHN_MUST_CHECK;
 
-/* Says in buf which field of `here` differs in `there`, the object of a state, and both values;
- * false if none does. A field that `there` does not have, since the program that wrote it did not
- * know it, counts as its value in `before` (NULL: as different): what such programs did is the
- * default of a field that comes later. */
+/* Says in buf which field differs between `here` and `there`, the object of a state, and both
+ * values; false if none does. A field that `there` does not have, since the program that wrote it
+ * did not know it, counts as its value in `before` (NULL: as different): what such programs did is
+ * the default of a field that comes later. */
 enum { GHN__STATE_DIFFERENCE = 256 };
 bool ghn__state_difference(const json_t *there, const json_t *here, const json_t *before,
                            char buf[GHN__STATE_DIFFERENCE]);

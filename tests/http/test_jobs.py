@@ -208,6 +208,14 @@ class Jobs(SharedDaemon):
         body["arch"]["nodes"][0]["attrs"]["out_channels"] = 32
         self.assert_problem(jobs.submit(self.daemon, body), 422, "invalid_parameters", "conv1.weight")
 
+    def test_blocks_are_no_parameters(self):
+        """They would be as large as they say when they are tiled."""
+        file = self.daemon.predict(networks.tiny(), "application/vnd.ghn.blocks").body
+        body = jobs.short(init="upload", parameters=base64.b64encode(file).decode())
+        answer = jobs.submit(self.daemon, body)
+        self.assert_problem(answer, 422, "invalid_parameters", "parameters")
+        self.assertIn("blocks", answer.json()["detail"])
+
     def test_unknown_job(self):
         for method, path in (("GET", "/jobs/{}"), ("DELETE", "/jobs/{}"), ("GET", "/jobs/{}/parameters"),
                              ("GET", "/jobs/{}/events")):

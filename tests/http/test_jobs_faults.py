@@ -220,6 +220,26 @@ class Faults(unittest.TestCase):
         kept = os.path.join(self.folder, "jobs", job["id"] + ".unlisted", "parameters.safetensors")
         self.assertTrue(os.path.exists(kept))
 
+    def test_an_older_ledger_that_is_put_back(self):
+        """What it does not know of, but a worker has been at, is not deleted either."""
+        with self.daemon() as daemon:
+            first = jobs.done(daemon, jobs.short())
+        ledger = os.path.join(self.folder, "jobs.sqlite")
+        with contextlib.closing(sqlite3.connect(ledger)) as db:
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        shutil.copy(ledger, ledger + ".old")
+        with self.daemon() as daemon:
+            second = jobs.done(daemon, jobs.short())
+        for name in os.listdir(self.folder):
+            if name.startswith("jobs.sqlite") and not name.endswith(".old"):
+                os.unlink(os.path.join(self.folder, name))
+        os.rename(ledger + ".old", ledger)
+        with self.daemon() as daemon:
+            self.assertEqual("succeeded", daemon.get(f"/jobs/{first['id']}").json()["state"])
+            self.assert_problem(daemon.get(f"/jobs/{second['id']}"), 404, "unknown_job")
+        kept = os.path.join(self.folder, "jobs", second["id"] + ".unlisted", "parameters.safetensors")
+        self.assertTrue(os.path.exists(kept))
+
     def test_an_entry_that_is_no_text(self):
         with self.daemon("--workers", "0") as daemon:
             job = jobs.submit(daemon, jobs.short()).json()
@@ -305,21 +325,44 @@ class Faults(unittest.TestCase):
 
     def test_images_of_the_wrong_size(self):
         data = os.path.join(self.folder, "data", "pictures")
-        write_idx(data, 28)
+        write_idx(data, 20)
         with self.daemon() as daemon:
             answer = jobs.submit(daemon, jobs.short(dataset="pictures"))
             self.assert_problem(answer, 422, "shape_mismatch", "pictures")
-            self.assertIn("28 x 28", answer.json()["detail"])
+            self.assertIn("20 x 20", answer.json()["detail"])
             self.assertIn("32 x 32", answer.json()["detail"])
+
+    def test_other_classes_than_the_hypernetworks(self):
+        """The class layers are initialised then, as at a random start; the rest is predicted."""
+        data = os.path.join(self.folder, "data", "hundred")
+        os.makedirs(data)
+        for name in ("train.bin", "test.bin"):
+            with open(os.path.join(data, name), "wb") as file:
+                file.write(b"".join(bytes([0, i]) + bytes(3072) for i in range(20)))
+        files = {}
+        with self.daemon() as daemon:
+            for init in ("ghn", "random"):
+                body = jobs.short(dataset="hundred", init=init, lr=0, weight_decay=0, seed=5, steps=1)
+                body["arch"]["nodes"][-1]["attrs"]["out_features"] = 100
+                job = jobs.done(daemon, body)
+                self.assertEqual("succeeded", job["state"], job)
+                files[init], _ = read_safetensors(daemon.get(f"/jobs/{job['id']}/parameters").body)
+            answer = daemon.predict({"arch": body["arch"], "predict_class_layers": False})
+            predicted, _ = read_safetensors(answer.body)
+        for name in ("fc.weight", "fc.bias"):
+            self.assertNotIn(name, predicted)
+            self.assertTrue(files["random"][name] == files["ghn"][name], name)
+        self.assertTrue(predicted["conv1.weight"] == files["ghn"]["conv1.weight"])
+        self.assertFalse(files["random"]["conv1.weight"] == files["ghn"]["conv1.weight"])
 
     def test_images_whose_size_changes(self):
         data = os.path.join(self.folder, "data", "pictures")
         write_idx(data, 32)
         job = self.take("pictures")
         shutil.rmtree(data)
-        write_idx(data, 28)
+        write_idx(data, 20)
         with self.daemon() as daemon:
-            self.assert_failed(jobs.finished(daemon, job), "shape_mismatch", "pictures", "28 x 28", "32 x 32")
+            self.assert_failed(jobs.finished(daemon, job), "shape_mismatch", "pictures", "20 x 20", "32 x 32")
 
     def test_a_data_set_that_is_damaged(self):
         data = os.path.join(self.folder, "data", "pictures")

@@ -236,6 +236,18 @@ class Numbers(unittest.TestCase):
             wait_for(lambda: daemon.metric("ghnd_prediction_bytes") == 0)
             self.assertEqual(200, daemon.predict(networks.chain(12, 512)).status)
 
+    def test_memory_budget_of_reports(self):
+        """A report counts until it has been taken, and what making one takes counts before that."""
+        body = {**networks.chain(2, 512), "include_tensors": True}
+        with Daemon("--max-inflight-bytes", "16M") as daemon:
+            with daemon.socket(receive_buffer=4096) as raw:
+                raw.sendall(request(body, b"Accept: application/json"))
+                raw.recv(100)
+                self.assertGreater(daemon.metric("ghnd_prediction_bytes"), 1000000)
+                answer = daemon.predict(body, "application/json")
+                self.assertEqual((503, "overloaded"), (answer.status, answer.json()["code"]))
+            wait_for(lambda: daemon.metric("ghnd_prediction_bytes") == 0)
+
     def test_connection_limit_recovers(self):
         with Daemon("--max-connections", "4", "--http-threads", "2") as daemon:
             for _ in range(3):

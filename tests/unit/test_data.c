@@ -186,15 +186,48 @@ static void sizes_must_fit(void **state) {
     struct ghn_dataset *dataset = open_set("shapes");
     struct ghn_err err = GHN_ERR_INIT;
     const int64_t fits[3] = {3, 32, 32}, half[3] = {3, 16, 16}, oblong[3] = {3, 16, 32},
-                  part[3] = {3, 24, 24}, larger[3] = {3, 224, 224}, grey[3] = {1, 32, 32};
+                  part[3] = {3, 24, 24}, larger[3] = {3, 224, 224}, grey[3] = {1, 32, 32},
+                  bordered[3] = {3, 40, 36}, odd[3] = {3, 33, 32}, wide[3] = {3, 42, 42};
     assert_int_equal(ghn_dataset_fits(dataset, fits, &err), GHN_OK);
     assert_int_equal(ghn_dataset_fits(dataset, half, &err), GHN_OK);
+    assert_int_equal(ghn_dataset_fits(dataset, bordered, &err), GHN_OK);
+    assert_int_equal(ghn_dataset_fits(dataset, odd, &err), GHN_SHAPE_MISMATCH);
+    assert_int_equal(ghn_dataset_fits(dataset, wide, &err), GHN_SHAPE_MISMATCH);
     assert_int_equal(ghn_dataset_fits(dataset, oblong, &err), GHN_SHAPE_MISMATCH);
     assert_int_equal(ghn_dataset_fits(dataset, part, &err), GHN_SHAPE_MISMATCH);
     err = (struct ghn_err)GHN_ERR_INIT;
     assert_int_equal(ghn_dataset_fits(dataset, larger, &err), GHN_SHAPE_MISMATCH);
     assert_non_null(strstr(err.message, "224"));
     assert_int_equal(ghn_dataset_fits(dataset, grey, &err), GHN_SHAPE_MISMATCH);
+    ghn_dataset_free(dataset);
+}
+
+/* Zero pixels all around, mirrored images as well. */
+static void images_get_a_border(void **state) {
+    (void)state;
+    enum { LARGE = 40, AT = (LARGE - SIDE) / 2, N = 16 };
+    struct ghn_dataset *dataset = open_set("shapes");
+    struct ghn_loader_options options = {.batch = N,
+                                         .count = N,
+                                         .chw = {3, SIDE, SIDE},
+                                         .augmentation = {.flip = true},
+                                         .seed = 5};
+    struct ghn_loader *plain = open_loader(dataset, &options);
+    options.chw[1] = options.chw[2] = LARGE;
+    struct ghn_loader *bordered = open_loader(dataset, &options);
+    const struct ghn_batch *small = next(plain), *large = next(bordered);
+    for (int i = 0; i < N; i++)
+        for (int y = 0; y < LARGE; y++)
+            for (int x = 0; x < LARGE; x++)
+                for (int c = 0; c < 3; c++) {
+                    bool in = y >= AT && y < AT + SIDE && x >= AT && x < AT + SIDE;
+                    float expected =
+                        in ? small->images[((i * SIDE + y - AT) * SIDE + x - AT) * 3 + c]
+                           : -dataset->mean[c] / dataset->std[c];
+                    assert_true(large->images[((i * LARGE + y) * LARGE + x) * 3 + c] == expected);
+                }
+    ghn_loader_free(plain);
+    ghn_loader_free(bordered);
     ghn_dataset_free(dataset);
 }
 
@@ -257,6 +290,7 @@ int main(void) {
         cmocka_unit_test(what_is_wrong_is_named),
         cmocka_unit_test(sizes_must_fit),
         cmocka_unit_test(images_are_shrunk),
+        cmocka_unit_test(images_get_a_border),
         cmocka_unit_test(an_epoch_has_every_image_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

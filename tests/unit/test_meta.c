@@ -22,6 +22,7 @@
 #include "nn/reference.h"
 #include "sanitized.h"
 #include "train/meta_impl.h"
+#include "train/state_file.h"
 #include "train/tape.h"
 
 static struct ghn_err err;
@@ -267,6 +268,35 @@ static void test_identity(void **state) {
     err = (struct ghn_err)GHN_ERR_INIT;
 }
 
+/* A state of a program that did not know a field of the recipe is taken on where it has its
+ * default, and only there. */
+static void test_earlier_state(void **state) {
+    (void)state;
+    static const struct ghn__state_kind kind = {"ghn-meta-training/1", "a meta-training", 0};
+    struct ghn_meta_recipe recipe = small_recipe();
+    const struct ghn_meta_options options = {.dir = folder, .threads = 1};
+    int64_t n = 0;
+    recipe.steps = 1;
+    free(train(&recipe, 0, 1, &n));
+    char path[256];
+    struct ghn_tensors *file = NULL;
+    json_t *training = NULL;
+    (void)snprintf(path, sizeof path, "%s/%s", folder, GHN_META_STATE_FILE);
+    ok(ghn__state_file_read(path, &kind, &file, &training, &err));
+    assert_int_equal(json_object_del(json_object_get(training, "recipe"), "wide"), 0);
+    ok(ghn__state_file_write(path, &kind, training, file->items, file->n, &err));
+    ghn_tensors_free(file);
+    struct ghn_model *model = NULL;
+    recipe.wide = 0.25;
+    assert_int_equal(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err),
+                     GHN_OUT_OF_RANGE);
+    assert_non_null(strstr(err.message, "recipe.wide is 0.0 there and 0.25 here"));
+    err = (struct ghn_err)GHN_ERR_INIT;
+    recipe.wide = 0;
+    ok(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err));
+    ghn_model_unref(model);
+}
+
 /* One wrong byte anywhere in the state, or its end missing, is noticed. */
 static void test_damage(void **state) {
     (void)state;
@@ -354,6 +384,11 @@ static void test_bad_recipes(void **state) {
     recipe = small_recipe();
     recipe.side = 7;
     check_refused(&recipe, "side");
+    recipe.side = 28; /* two reductions do not halve it whole */
+    check_refused(&recipe, "side");
+    recipe = small_recipe();
+    recipe.wide = 1.5;
+    check_refused(&recipe, "wide");
 }
 
 /* Candidates are for the recipe's images and no larger than it says; each is the same as without
@@ -399,22 +434,28 @@ static void test_wide(void **state) {
     enum { GROUPS = 20 };
     struct ghn_meta_recipe narrow = small_recipe();
     narrow.pool = 0;
-    struct ghn_meta_recipe half = narrow;
+    struct ghn_meta_recipe half = narrow, limited;
     half.wide = 0.5;
-    struct ghn__meta_batch batches[2];
+    limited = half;
+    limited.max_flops = 100000000;
+    struct ghn__meta_batch batches[3];
     struct ghn_pool *pool = NULL;
-    uint64_t next_use[2] = {0};
+    uint64_t next_use[3] = {0};
     int wide = 0;
     ok(ghn_pool_new(2, &pool, &err));
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         ok(ghn__meta_batch_init(&batches[i], narrow.meta_batch, &err));
     for (int group = 0; group < GROUPS; group++) {
         ok(ghn__meta_batch_draw(&batches[0], &narrow, dataset, pool, &next_use[0], &err));
         ok(ghn__meta_batch_draw(&batches[1], &half, dataset, pool, &next_use[1], &err));
+        ok(ghn__meta_batch_draw(&batches[2], &limited, dataset, pool, &next_use[2], &err));
         for (int i = 0; i < narrow.meta_batch; i++) {
-            struct ghn_net a = batches[0].candidates[i].net, b = batches[1].candidates[i].net;
+            struct ghn_net a = batches[0].candidates[i].net, b = batches[1].candidates[i].net,
+                           c = batches[2].candidates[i].net;
             if (a.C != b.C) {
                 assert_int_equal(b.C, ghn_evaluation_width(&a));
+                /* what is too large is replaced by another one as wide */
+                assert_int_equal(c.C, ghn_evaluation_width(&c));
                 wide++;
                 b.C = a.C;
             }
@@ -423,7 +464,7 @@ static void test_wide(void **state) {
     }
     int n = GROUPS * narrow.meta_batch;
     assert_true(wide > n / 4 && wide < 3 * n / 4);
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 3; i++)
         ghn__meta_batch_done(&batches[i]);
     ghn_pool_free(pool);
 }
@@ -754,7 +795,7 @@ int main(void) {
         cmocka_unit_test(test_clip_network), cmocka_unit_test(test_validation),
         cmocka_unit_test(test_learns),       cmocka_unit_test(test_ema),
         cmocka_unit_test(test_optimizers),   cmocka_unit_test(test_own_images),
-        cmocka_unit_test(test_wide),
+        cmocka_unit_test(test_wide),         cmocka_unit_test(test_earlier_state),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -262,6 +262,16 @@ static void another_training_is_refused(void **state) {
     expect_difference(&b, path, "epochs is absent there and 3.0 here");
     teardown(&b);
 
+    /* nor the other way round, though steps would have been the default */
+    setup(&b, make_arch(1, "net"), &recipe);
+    fill(&b);
+    save(&b, path);
+    teardown(&b);
+    setup(&b, make_arch(1, "net"), &ghn_recipe_default);
+    expect_difference(&b, path, "epochs is said there and not here");
+    teardown(&b);
+
+    save(&a, path);
     setup(&b, make_arch(1, "net"), &ghn_recipe_default);
     b.dataset->n[GHN_SPLIT_TRAIN] -= 1;
     expect_difference(&b, path, "train_images is 50000 there and 49999 here");
@@ -303,9 +313,43 @@ static void fields_that_came_later_had_their_defaults(void **state) {
     assert_string_equal(difference, "new is \"off\" there and \"on\" here");
     assert_true(ghn__state_difference(old, defaults, defaults, difference));
     assert_string_equal(difference, "lr is 0.1 there and 0.5 here");
+    assert_true(ghn__state_difference(ours, old, defaults, difference));
+    assert_string_equal(difference, "new is said there and not here");
     json_decref(old);
     json_decref(ours);
     json_decref(defaults);
+}
+
+/* Takes a field out of the recipe that a state was saved with, as if it had not been known then. */
+static void forget(const char *path, const char *field) {
+    static const struct ghn__state_kind kind = {"ghn-training/1", "a training", 0};
+    struct ghn_tensors *file = NULL;
+    json_t *training = NULL;
+    assert_int_equal(ghn__state_file_read(path, &kind, &file, &training, NULL), GHN_OK);
+    assert_int_equal(json_object_del(json_object_get(training, "recipe"), field), 0);
+    assert_int_equal(ghn__state_file_write(path, &kind, training, file->items, file->n, NULL),
+                     GHN_OK);
+    ghn_tensors_free(file);
+}
+
+static void states_of_earlier_programs_are_taken_on(void **state) {
+    (void)state;
+    char path[64];
+    struct ghn_recipe recipe = ghn_recipe_default;
+    for (int changed = 0; changed < 2; changed++) {
+        struct fixture a, b;
+        struct ghn_err err;
+        recipe.nesterov ^= changed;
+        setup(&a, make_arch(1, "net"), &recipe);
+        fill(&a);
+        save(&a, temporary(path));
+        forget(path, "nesterov");
+        setup(&b, make_arch(1, "net"), &recipe);
+        assert_int_equal(load(&b, path, &err), changed ? GHN_OUT_OF_RANGE : GHN_OK);
+        teardown(&b);
+        (void)unlink(path);
+        teardown(&a);
+    }
 }
 
 int main(void) {
@@ -315,6 +359,7 @@ int main(void) {
         cmocka_unit_test(other_files_are_refused),
         cmocka_unit_test(another_training_is_refused),
         cmocka_unit_test(histories_are_thinned),
+        cmocka_unit_test(states_of_earlier_programs_are_taken_on),
         cmocka_unit_test(fields_that_came_later_had_their_defaults),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

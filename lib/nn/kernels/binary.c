@@ -33,7 +33,7 @@ GHN__INLINE void scale(void *y, bool accumulate, const void *x, const void *gate
                        enum ghn_dtype dtype, int64_t rows, int64_t n) {
     for (int64_t row = 0; row < rows; row++)
         for (int64_t k = 0; k < n; k += GHN__LANES) {
-            int part = n - k < GHN__LANES ? (int)(n - k) : GHN__LANES;
+            int part = ghn__part_of(k, n);
             ghn__vf v =
                 ghn__get_part(x, dtype, row * n + k, part) * ghn__get_part(gate, dtype, k, part);
             ghn__put_part(y, dtype, row * n + k, part,
@@ -52,7 +52,7 @@ void GHN__K(scale_rows)(void *y, bool accumulate, const void *x, const void *gat
 GHN__INLINE void sum(float *ret, const void *a, const void *b, enum ghn_dtype dtype, int64_t rows,
                      int64_t n) {
     for (int64_t k = 0; k < n; k += GHN__LANES) {
-        int part = n - k < GHN__LANES ? (int)(n - k) : GHN__LANES;
+        int part = ghn__part_of(k, n);
         ghn__vf total = ghn__splat(0);
         for (int64_t row = 0; row < rows; row++) {
             ghn__vf v = ghn__get_part(a, dtype, row * n + k, part);
