@@ -207,11 +207,8 @@ static void images_get_a_border(void **state) {
     (void)state;
     enum { LARGE = 40, AT = (LARGE - SIDE) / 2, N = 16 };
     struct ghn_dataset *dataset = open_set("shapes");
-    struct ghn_loader_options options = {.batch = N,
-                                         .count = N,
-                                         .chw = {3, SIDE, SIDE},
-                                         .augmentation = {.flip = true},
-                                         .seed = 5};
+    struct ghn_loader_options options = {
+        .batch = N, .count = N, .chw = {3, SIDE, SIDE}, .augmentation = {.flip = true}, .seed = 5};
     struct ghn_loader *plain = open_loader(dataset, &options);
     options.chw[1] = options.chw[2] = LARGE;
     struct ghn_loader *bordered = open_loader(dataset, &options);

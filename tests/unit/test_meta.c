@@ -391,84 +391,6 @@ static void test_bad_recipes(void **state) {
     check_refused(&recipe, "wide");
 }
 
-/* Candidates are for the recipe's images and no larger than it says; each is the same as without
- * that limit where it is small enough. */
-static void test_candidates(void **state) {
-    (void)state;
-    enum { MILLION = 1000000, GROUPS = 20 };
-    struct ghn_meta_recipe any = small_recipe();
-    any.pool = 0;
-    any.widths = true;
-    struct ghn_meta_recipe limited = any;
-    limited.max_flops = 10 * MILLION;
-    struct ghn__meta_batch batches[2];
-    struct ghn_pool *pool = NULL;
-    uint64_t next_use[2] = {0};
-    int replaced = 0;
-    ok(ghn_pool_new(2, &pool, &err));
-    for (int i = 0; i < 2; i++)
-        ok(ghn__meta_batch_init(&batches[i], any.meta_batch, &err));
-    for (int group = 0; group < GROUPS; group++) {
-        ok(ghn__meta_batch_draw(&batches[0], &any, dataset, pool, &next_use[0], &err));
-        ok(ghn__meta_batch_draw(&batches[1], &limited, dataset, pool, &next_use[1], &err));
-        for (int i = 0; i < any.meta_batch; i++) {
-            const struct ghn__candidate *a = &batches[0].candidates[i],
-                                        *b = &batches[1].candidates[i];
-            assert_int_equal(b->net.input[1], 16);
-            assert_true(b->arch->flops <= limited.max_flops);
-            if (a->arch->flops <= limited.max_flops)
-                assert_memory_equal(&a->net, &b->net, sizeof a->net);
-            else
-                replaced++;
-        }
-    }
-    assert_true(replaced > 0);
-    for (int i = 0; i < 2; i++)
-        ghn__meta_batch_done(&batches[i]);
-    ghn_pool_free(pool);
-}
-
-/* A share of the networks is as wide as evaluation ones; the others are what they would be. */
-static void test_wide(void **state) {
-    (void)state;
-    enum { GROUPS = 20 };
-    struct ghn_meta_recipe narrow = small_recipe();
-    narrow.pool = 0;
-    struct ghn_meta_recipe half = narrow, limited;
-    half.wide = 0.5;
-    limited = half;
-    limited.max_flops = 100000000;
-    struct ghn__meta_batch batches[3];
-    struct ghn_pool *pool = NULL;
-    uint64_t next_use[3] = {0};
-    int wide = 0;
-    ok(ghn_pool_new(2, &pool, &err));
-    for (int i = 0; i < 3; i++)
-        ok(ghn__meta_batch_init(&batches[i], narrow.meta_batch, &err));
-    for (int group = 0; group < GROUPS; group++) {
-        ok(ghn__meta_batch_draw(&batches[0], &narrow, dataset, pool, &next_use[0], &err));
-        ok(ghn__meta_batch_draw(&batches[1], &half, dataset, pool, &next_use[1], &err));
-        ok(ghn__meta_batch_draw(&batches[2], &limited, dataset, pool, &next_use[2], &err));
-        for (int i = 0; i < narrow.meta_batch; i++) {
-            struct ghn_net a = batches[0].candidates[i].net, b = batches[1].candidates[i].net,
-                           c = batches[2].candidates[i].net;
-            if (a.C != b.C) {
-                assert_int_equal(b.C, ghn_evaluation_width(&a));
-                /* what is too large is replaced by another one as wide */
-                assert_int_equal(c.C, ghn_evaluation_width(&c));
-                wide++;
-                b.C = a.C;
-            }
-            assert_memory_equal(&a, &b, sizeof a);
-        }
-    }
-    int n = GROUPS * narrow.meta_batch;
-    assert_true(wide > n / 4 && wide < 3 * n / 4);
-    for (int i = 0; i < 3; i++)
-        ghn__meta_batch_done(&batches[i]);
-    ghn_pool_free(pool);
-}
-
 /* The first and the latest steps that a training told of. */
 struct told {
     struct ghn_meta_progress first, last;
@@ -789,13 +711,12 @@ static void test_whole_step(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_step),   cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_identity),     cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_bad_recipes),  cmocka_unit_test(test_candidates),
-        cmocka_unit_test(test_clip_network), cmocka_unit_test(test_validation),
-        cmocka_unit_test(test_learns),       cmocka_unit_test(test_ema),
-        cmocka_unit_test(test_optimizers),   cmocka_unit_test(test_own_images),
-        cmocka_unit_test(test_wide),         cmocka_unit_test(test_earlier_state),
+        cmocka_unit_test(test_whole_step),  cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_identity),    cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_bad_recipes), cmocka_unit_test(test_clip_network),
+        cmocka_unit_test(test_validation),  cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_ema),         cmocka_unit_test(test_optimizers),
+        cmocka_unit_test(test_own_images),  cmocka_unit_test(test_earlier_state),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
