@@ -173,6 +173,7 @@ void ghnd_worker_start(struct ghnd_worker *worker, uv_loop_t *loop,
         close_handle((uv_handle_t *)&worker->output);
         return;
     }
+    worker->outcome = GHND_NOT_STARTED;
     close_handle((uv_handle_t *)&worker->process);
     close_handle((uv_handle_t *)&worker->input);
 }

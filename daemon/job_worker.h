@@ -11,7 +11,8 @@
 
 /* How a worker says that it ended. */
 enum ghnd_outcome {
-    GHND_DIED, /* it said nothing: killed, crashed */
+    GHND_DIED,        /* it said nothing: killed, crashed */
+    GHND_NOT_STARTED, /* there was no process: no program, or no room for one */
     GHND_DONE,
     GHND_STOPPED, /* as it was asked to: it saved, and can go on */
     GHND_FAILED_TO,
@@ -29,7 +30,7 @@ struct ghnd_worker {
     bool running;
     enum ghnd_outcome outcome;
     char code[64];      /* FAILED_TO: why; else empty */
-    struct ghn_err why; /* FAILED_TO: where and message; DIED: message */
+    struct ghn_err why; /* FAILED_TO: where and message; DIED, NOT_STARTED: message */
 
     /* Private. */
     uv_process_t process;

@@ -21,6 +21,7 @@ enum {
                               fsync */
     CANCEL_GRACE_MS = 700, /* so that, with a tick, it is done within a second */
     RETRY_MS = 500,        /* between a worker's death and the next one */
+    START_RETRY_MS = 5000, /* where none could be started, as while it is being replaced */
     MAX_ATTEMPTS = 3,
     MAX_REMOVED = 50,       /* at a time, so that the main thread is not held up */
     LEDGER_RETRY_MS = 2000, /* where the ledger failed, as on a full disk */
@@ -341,6 +342,13 @@ static bool on_death(struct ghnd_jobs *jobs, struct slot *slot) {
     return true;
 }
 
+/* No fault of the job's, and none of its attempts. */
+static bool on_no_start(struct ghnd_jobs *jobs, struct slot *slot) {
+    log_job(jobs, GHND_WARNING, "worker not started", slot->worker.id, slot->worker.why.message);
+    slot->retry_ms = ghnd_now_ms() + START_RETRY_MS;
+    return true;
+}
+
 /* Whether the job was cancelled, also while the worker was about to end by itself. */
 static bool find_cancelled(struct ghnd_jobs *jobs, struct slot *slot) {
     struct ghn_err err = GHN_ERR_INIT;
@@ -368,6 +376,8 @@ static bool enter_end(struct ghnd_jobs *jobs, struct slot *slot) {
         return finish(jobs, worker, GHND_JOB_FAILED, worker->code);
     case GHND_DIED:
         return jobs->stopping || on_death(jobs, slot);
+    case GHND_NOT_STARTED:
+        return jobs->stopping || on_no_start(jobs, slot);
     case GHND_STOPPED:
         break;
     }

@@ -119,10 +119,17 @@ class Life(unittest.TestCase):
             self.assertEqual(2, daemon.metric("ghnd_worker_restarts_total"))
 
     def test_a_worker_that_is_not_there(self):
+        """The job waits for one, however long that takes; none of it is an attempt."""
         with self.daemon("--worker", "/nonexistent/ghn-worker") as daemon:
-            job = jobs.done(daemon, jobs.short())
-            self.assertEqual("worker_died", job["error"]["code"])
-            self.assertIn("could not be started", job["error"]["detail"])
+            job = jobs.submit(daemon, jobs.short()).json()
+            wait_for(lambda: "could not be started" in daemon.log_text(), 30, "a line in the log")
+            self.assertEqual(("running", None), tuple(daemon.get(f"/jobs/{job['id']}").json()[k]
+                                                      for k in ("state", "error")))
+            other = jobs.submit(daemon, jobs.short()).json()
+            self.assertEqual(200, daemon.request("DELETE", f"/jobs/{other['id']}").status)
+        with self.daemon() as daemon:
+            job = jobs.finished(daemon, job["id"])
+            self.assertEqual(("succeeded", 0), (job["state"], job["attempts"]))
 
     def test_a_worker_that_does_not_listen(self):
         """One that ignores SIGTERM is killed a second after a job is cancelled."""
