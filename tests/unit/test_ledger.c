@@ -387,7 +387,7 @@ static void test_a_damaged_file(void **state) {
     for (int i = 0; i < 200; i++) {
         struct ghnd_job_row row;
         char id[GHND_JOB_ID + 1];
-        (void)snprintf(id, sizeof(id), "aaaaaaaaaaaaa%03d", i);
+        (void)snprintf(id, sizeof(id), "aaaaaaaaaaaaa%03u", (unsigned)i % 1000);
         assert_int_equal(GHND_INSERTED, insert_up_to(f, id, id, "d", 1000, &row));
     }
     tamper(f, "PRAGMA wal_checkpoint(TRUNCATE)");
