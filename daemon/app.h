@@ -41,6 +41,7 @@ struct ghnd_app {
     _Atomic int64_t active;         /* requests between first line and last byte */
     _Atomic int64_t suspended;      /* of those, with a suspended connection */
     _Atomic int64_t inflight_bytes; /* reserved by predictions */
+    _Atomic int64_t body_bytes;     /* memory of requests' bodies */
     uint64_t id_seed;               /* of request ids */
     _Atomic uint64_t id_count;
 };

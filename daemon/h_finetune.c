@@ -107,8 +107,9 @@ static void refuse_queue(struct ghnd_request *request) {
 static bool has_room(struct ghnd_request *request, const struct work *work) {
     const struct ghnd_config *config = &request->snapshot->config;
     struct ghn_err err = GHN_ERR_INIT;
-    int64_t counts[GHND_N_JOB_STATES];
-    if (!ghnd_ledger_succeeded(request, ghnd_ledger_count(work->ledger, counts, &err), &err))
+    int64_t counts[GHND_N_JOB_STATES], waiting_ms;
+    if (!ghnd_ledger_succeeded(request, ghnd_ledger_count(work->ledger, counts, &waiting_ms, &err),
+                               &err))
         return false;
     if (counts[GHND_JOB_QUEUED] >= config->max_queued_jobs) {
         refuse_queue(request);

@@ -62,6 +62,14 @@ static bool get_number(struct ghnd_request *request, const char *key, const char
     return false;
 }
 
+static bool check_fields(struct ghnd_request *request) {
+    const char *unknown = request->query.unknown;
+    if (unknown)
+        ghnd_problem_set(&request->problem, GHND_E_LIBRARY_UNKNOWN_FIELD, unknown,
+                         "the query has \"state\", \"limit\" and \"before\"");
+    return !unknown;
+}
+
 static bool get_state(struct ghnd_request *request, int *ret) {
     const char *text = request->query.state;
     *ret = text ? ghnd_job_state_parse(text) : -1;
@@ -97,7 +105,7 @@ void ghnd_h_jobs(struct ghnd_request *request) {
     struct ghnd_ledger *ledger = open_ledger(request);
     int64_t limit = DEFAULT_LIMIT, before = 0;
     int state = -1, n = 0;
-    if (!ledger || !get_state(request, &state) ||
+    if (!ledger || !check_fields(request) || !get_state(request, &state) ||
         !get_number(request, "limit", request->query.limit, 1, MAX_LIMIT, &limit) ||
         !get_number(request, "before", request->query.before, 1, INT64_MAX, &before))
         return;
@@ -152,6 +160,7 @@ void ghnd_h_cancel(struct ghnd_request *request) {
             &err))
         return;
     if (moved) {
+        atomic_fetch_add(&request->app->metrics.jobs_ended[GHND_JOB_CANCELLED], 1);
         ghnd_jobs_wake(jobs);
         ghnd_jobs_publish(jobs, row.id);
         if (!ghnd_jobs_works_on(jobs, row.id))

@@ -11,11 +11,13 @@ void ghnd_h_metrics(struct ghnd_request *request) {
         .models = request->snapshot->n_models,
         .in_flight = atomic_load(&app->active),
         .inflight_bytes = atomic_load(&app->inflight_bytes),
+        .body_bytes = atomic_load(&app->body_bytes),
     };
     const char *reason;
     struct ghn_err err = GHN_ERR_INIT;
     struct ghnd_ledger *ledger = ghnd_jobs_ledger(app->jobs, &reason);
-    gauges.has_jobs = ledger && ghnd_ledger_count(ledger, gauges.jobs, &err) == GHN_OK;
+    gauges.has_jobs =
+        ledger && ghnd_ledger_count(ledger, gauges.jobs, &gauges.waiting_ms, &err) == GHN_OK;
     gauges.restarts = ghnd_jobs_restarts(app->jobs);
     gauges.images_per_second = ghnd_jobs_speed(app->jobs);
     for (int phase = 0; phase < GHND_N_PHASES; phase++)

@@ -315,9 +315,11 @@ static bool finish(struct ghnd_jobs *jobs, const struct ghnd_worker *worker,
     if (ghnd_ledger_move(jobs->ledger, worker->id, state, code, failure ? &worker->why : NULL,
                          &moved, &err) != GHN_OK)
         return ledger_failed(jobs, worker->id, &err);
-    if (moved)
+    if (moved) {
+        atomic_fetch_add(&jobs->app->metrics.jobs_ended[state], 1);
         log_job(jobs, failure ? GHND_WARNING : GHND_INFO, failure ? "job failed" : "job succeeded",
                 worker->id, worker->why.message);
+    }
     ghnd_job_folder_trim(jobs->dir, worker->id);
     return true;
 }

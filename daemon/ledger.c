@@ -355,19 +355,24 @@ enum ghn_status ghnd_ledger_next(struct ghnd_ledger *ledger, const char *const *
 }
 
 enum ghn_status ghnd_ledger_count(struct ghnd_ledger *ledger, int64_t *counts,
-                                  struct ghn_err *err) {
+                                  int64_t *ret_waiting_ms, struct ghn_err *err) {
     struct query query;
-    int64_t read[GHND_N_JOB_STATES] = {0};
-    begin(&query, ledger, "SELECT state, count(*) FROM jobs GROUP BY state");
+    int64_t read[GHND_N_JOB_STATES] = {0}, waiting = 0;
+    begin(&query, ledger, "SELECT state, count(*), min(created) FROM jobs GROUP BY state");
     while (step(&query)) {
         int state = sqlite3_column_int(query.statement, 0);
-        if (state >= 0 && state < GHND_N_JOB_STATES)
-            read[state] += sqlite3_column_int64(query.statement, 1);
+        if (state < 0 || state >= GHND_N_JOB_STATES)
+            continue;
+        read[state] += sqlite3_column_int64(query.statement, 1);
+        if (state == GHND_JOB_QUEUED)
+            waiting = now_ms() - sqlite3_column_int64(query.statement, 2);
     }
     enum ghn_status status = end(&query, NULL, err);
-    if (status == GHN_OK)
-        memcpy(counts, read, sizeof(read));
-    return status;
+    if (status != GHN_OK)
+        return status;
+    memcpy(counts, read, sizeof(read));
+    *ret_waiting_ms = waiting > 0 ? waiting : 0; /* the clock may have been set back */
+    return GHN_OK;
 }
 
 enum ghn_status ghnd_ledger_move(struct ghnd_ledger *ledger, const char *id, enum ghnd_job_state to,

@@ -79,9 +79,10 @@ enum ghn_status ghnd_ledger_next(struct ghnd_ledger *ledger, const char *const *
                                  bool *ret_found, struct ghnd_job_row *row,
                                  struct ghn_err *err) GHN_MUST_CHECK;
 
-/* Jobs by state, into counts (GHND_N_JOB_STATES). */
+/* Jobs by state, into counts (GHND_N_JOB_STATES), and for how many milliseconds the oldest queued
+ * one has waited, 0 if none does. */
 enum ghn_status ghnd_ledger_count(struct ghnd_ledger *ledger, int64_t *counts,
-                                  struct ghn_err *err) GHN_MUST_CHECK;
+                                  int64_t *ret_waiting_ms, struct ghn_err *err) GHN_MUST_CHECK;
 
 /* Moves a job to a state if it is queued or running; *ret_moved tells whether it was. With `why`
  * (else NULL) its where and message are kept, as what became of the job under `code`. */

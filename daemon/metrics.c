@@ -128,6 +128,8 @@ static void write_gauges(FILE *out, struct ghnd_metrics *metrics,
               gauges->in_flight);
     write_one(out, "ghnd_prediction_bytes", "gauge", "Memory of the predictions under way.",
               gauges->inflight_bytes);
+    write_one(out, "ghnd_body_bytes", "gauge", "Memory of the bodies of requests.",
+              gauges->body_bytes);
     write_one(out, "ghnd_connections", "gauge", "Open connections.", gauges->connections);
     write_one(out, "ghnd_models_loaded", "gauge", "Hypernetworks served.", gauges->models);
     write_one(out, "ghnd_response_bytes_total", "counter", "Bytes of answers sent.",
@@ -141,7 +143,7 @@ static void write_gauges(FILE *out, struct ghnd_metrics *metrics,
     fprintf(out, "ghnd_build_info{version=\"%s\"} 1\n", GHN_VERSION);
 }
 
-static void write_jobs(FILE *out, const struct ghnd_gauges *gauges) {
+static void write_jobs(FILE *out, struct ghnd_metrics *metrics, const struct ghnd_gauges *gauges) {
     write_one(out, "ghnd_ledger_available", "gauge", "Whether jobs can be taken and looked at.",
               gauges->has_jobs);
     if (gauges->has_jobs) {
@@ -149,7 +151,15 @@ static void write_jobs(FILE *out, const struct ghnd_gauges *gauges) {
         for (int i = 0; i < GHND_N_JOB_STATES; i++)
             fprintf(out, "ghnd_jobs{state=\"%s\"} %lld\n",
                     ghnd_job_state_name((enum ghnd_job_state)i), (long long)gauges->jobs[i]);
+        head(out, "ghnd_jobs_longest_wait_seconds", "gauge",
+             "Since the oldest of the queued jobs was asked for.");
+        fprintf(out, "ghnd_jobs_longest_wait_seconds %.3f\n", (double)gauges->waiting_ms / 1000);
     }
+    head(out, "ghnd_jobs_ended_total", "counter", "Jobs that have ended, by how.");
+    for (int i = GHND_JOB_SUCCEEDED; i < GHND_N_JOB_STATES; i++)
+        fprintf(out, "ghnd_jobs_ended_total{state=\"%s\"} %llu\n",
+                ghnd_job_state_name((enum ghnd_job_state)i),
+                (unsigned long long)atomic_load(&metrics->jobs_ended[i]));
     write_one(out, "ghnd_worker_restarts_total", "counter",
               "Training workers that died and whose job was taken up again.",
               (int64_t)gauges->restarts);
@@ -167,7 +177,7 @@ char *ghnd_metrics_text(struct ghnd_metrics *metrics, const struct ghnd_gauges *
     write_predictions(out, metrics);
     write_rejects(out, metrics, gauges);
     write_gauges(out, metrics, gauges);
-    write_jobs(out, gauges);
+    write_jobs(out, metrics, gauges);
     if (fclose(out) != 0) {
         free(text);
         return NULL;

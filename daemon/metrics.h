@@ -39,16 +39,18 @@ struct ghnd_metrics {
     struct ghnd_histogram steps[GHND_N_STEPS];
     _Atomic uint64_t response_bytes;
     _Atomic uint64_t reloads[2]; /* failed, succeeded */
+    _Atomic uint64_t jobs_ended[GHND_N_JOB_STATES];
 };
 
 /* What /metrics shows besides: gauges, read at the time. */
 struct ghnd_gauges {
     int queue_depth, running, connections, models;
-    int64_t in_flight, inflight_bytes;
+    int64_t in_flight, inflight_bytes, body_bytes;
     uint64_t missed[8]; /* deadlines, by connection phase */
     bool has_jobs;      /* the ledger can be read */
     int64_t jobs[GHND_N_JOB_STATES];
-    uint64_t restarts; /* workers that took the place of one that died */
+    int64_t waiting_ms; /* of the job that has waited longest; 0: none waits */
+    uint64_t restarts;  /* workers that took the place of one that died */
     double images_per_second;
 };
 

@@ -29,12 +29,19 @@ struct ghnd_request *ghnd_request_new(struct ghnd_app *app, struct MHD_Connectio
     return request;
 }
 
+static void free_body(struct ghnd_request *request) {
+    free(request->body);
+    atomic_fetch_sub(&request->app->body_bytes, (int64_t)request->body_capacity);
+    request->body = NULL;
+    request->body_size = request->body_capacity = 0;
+}
+
 void ghnd_request_free(struct ghnd_request *request) {
     if (!request)
         return;
     atomic_fetch_sub(&request->app->active, 1);
     ghnd_reply_done(&request->reply);
-    free(request->body);
+    free_body(request);
     ghnd_snapshot_unref(request->snapshot);
     free(request);
 }
@@ -70,6 +77,8 @@ static enum MHD_Result note_query(void *context, enum MHD_ValueKind kind, const 
         query->limit = text;
     else if (strcmp(key, "before") == 0)
         query->before = text;
+    else
+        query->unknown = key;
     return MHD_YES;
 }
 
@@ -176,22 +185,51 @@ void ghnd_request_check(struct ghnd_request *request, const char *url, const cha
         check_accept(request, &header);
 }
 
-void ghnd_request_append(struct ghnd_request *request, const char *data, size_t n) {
-    int64_t limit = ghnd_route_body_limit(request->route, &request->snapshot->config);
-    if (request->body_too_large || n > (uint64_t)limit - request->body_size) {
-        request->body_too_large = true; /* the rest of it is read and dropped */
-        return;
+/* Makes room for n more bytes; GHND_E_OVERLOADED or GHND_E_LIBRARY_NO_MEMORY if there is none.
+ * Grown as bytes arrive, whatever length was announced. */
+static enum ghnd_error grow_body(struct ghnd_request *request, size_t n, size_t limit) {
+    const struct ghnd_config *config = &request->snapshot->config;
+    size_t needed = request->body_size + n;
+    if (needed <= request->body_capacity)
+        return 0;
+    size_t capacity = needed < limit / 2 ? 2 * needed : limit;
+    int64_t more = (int64_t)(capacity - request->body_capacity);
+    int64_t all = atomic_fetch_add(&request->app->body_bytes, more) + more;
+    /* A body that is alone is bounded by its own limit only, or it would never be taken. */
+    bool fits = all <= config->max_bodies_bytes || all == (int64_t)capacity;
+    char *body = fits ? realloc(request->body, capacity) : NULL;
+    if (!body) {
+        atomic_fetch_sub(&request->app->body_bytes, more);
+        return fits ? GHND_E_LIBRARY_NO_MEMORY : GHND_E_OVERLOADED;
     }
-    if (request->body_size + n > request->body_capacity) {
-        /* Grown as bytes arrive, whatever length was announced. */
-        size_t capacity = 2 * (request->body_size + n);
-        char *body = realloc(request->body, capacity);
-        if (!body) {
-            request->body_too_large = true;
-            return;
-        }
-        request->body = body;
-        request->body_capacity = capacity;
+    request->body = body;
+    request->body_capacity = capacity;
+    return 0;
+}
+
+static void drop_body(struct ghnd_request *request, enum ghnd_error error, size_t limit) {
+    request->body_dropped = true;
+    free_body(request);
+    if (error == GHND_E_BODY_TOO_LARGE)
+        ghnd_problem_set(&request->problem, error, "",
+                         "the body is larger than the limit of %zu bytes", limit);
+    else if (error == GHND_E_OVERLOADED)
+        ghnd_problem_set(&request->problem, error, "",
+                         "the bodies of all requests take %lld bytes, as much as they may",
+                         (long long)request->snapshot->config.max_bodies_bytes);
+    else
+        ghnd_problem_set(&request->problem, error, "", "not enough memory");
+}
+
+void ghnd_request_append(struct ghnd_request *request, const char *data, size_t n) {
+    size_t limit = (size_t)ghnd_route_body_limit(request->route, &request->snapshot->config);
+    if (request->body_dropped)
+        return;
+    enum ghnd_error error =
+        n > limit - request->body_size ? GHND_E_BODY_TOO_LARGE : grow_body(request, n, limit);
+    if (error) {
+        drop_body(request, error, limit);
+        return;
     }
     memcpy(request->body + request->body_size, data, n);
     request->body_size += n;

@@ -35,9 +35,10 @@ struct ghnd_reply {
     bool replayed;                    /* Idempotent-Replayed: true */
 };
 
-/* What the target of GET /jobs asks for; texts are within MHD's memory and NULL where absent. */
+/* What the target of GET /jobs asks for; texts are within MHD's memory and NULL where absent.
+ * `unknown` is a field that there is not. */
 struct ghnd_query {
-    const char *state, *limit, *before;
+    const char *state, *limit, *before, *unknown;
 };
 
 enum { GHND_MAX_KEY = 255 };
@@ -71,9 +72,9 @@ struct ghnd_request {
     bool close;                   /* the connection is to end after the answer */
     char id[65];
 
-    char *body; /* NUL-free bytes as they came */
-    size_t body_size, body_capacity;
-    bool body_too_large;
+    char *body;                      /* NUL-free bytes as they came */
+    size_t body_size, body_capacity; /* the capacity is counted in app->body_bytes */
+    bool body_dropped;               /* problem says why; what still comes is not kept */
 
     const struct ghnd_media *media; /* of the answer, for POST /predict */
     struct ghnd_problem problem;    /* stands instead of reply if its error is not 0 */

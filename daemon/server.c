@@ -144,11 +144,6 @@ static enum MHD_Result submit(struct ghnd_request *request) {
 
 /* The request is complete. */
 static enum MHD_Result dispatch(struct ghnd_request *request) {
-    if (request->body_too_large)
-        ghnd_problem_set(
-            &request->problem, GHND_E_BODY_TOO_LARGE, "",
-            "the body is larger than the limit of %lld bytes",
-            (long long)ghnd_route_body_limit(request->route, &request->snapshot->config));
     if (request->problem.error)
         return ghnd_reply_send(request);
     if (request->method == GHND_OPTIONS) {

@@ -135,6 +135,8 @@ class Jobs(SharedDaemon):
             with self.subTest(query):
                 self.assert_problem(self.daemon.get("/jobs?" + query), 422, "out_of_range", where)
 
+        self.assert_problem(self.daemon.get("/jobs?status=lost"), 400, "unknown_field", "status")
+
     def test_idempotency(self):
         body, headers = jobs.short(seed=77), {"Idempotency-Key": "one key"}
         first = jobs.submit(self.daemon, body, headers)
@@ -256,6 +258,7 @@ class Jobs(SharedDaemon):
     def test_metrics(self):
         jobs.done(self.daemon, jobs.short())
         self.assertGreater(self.daemon.metric('ghnd_jobs{state="succeeded"'), 0)
+        self.assertGreater(self.daemon.metric('ghnd_jobs_ended_total{state="succeeded"'), 0)
         self.assertEqual(1, self.daemon.metric("ghnd_ledger_available"))
         job = jobs.running(self.daemon, jobs.long())
         wait_for(lambda: self.daemon.metric("ghnd_train_images_per_second") > 0, 20)

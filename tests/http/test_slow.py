@@ -248,6 +248,22 @@ class Numbers(unittest.TestCase):
                 self.assertEqual((503, "overloaded"), (answer.status, answer.json()["code"]))
             wait_for(lambda: daemon.metric("ghnd_prediction_bytes") == 0)
 
+    def test_memory_budget_of_bodies(self):
+        """What has arrived of a body counts until the request ends; one alone is always taken."""
+        big = json.dumps(networks.chain(12, 512)).encode()
+        big += b" " * (100000 - len(big))
+        with Daemon("--max-bodies-bytes", "64K") as daemon:
+            self.assertEqual(200, daemon.predict(big).status)
+            with daemon.socket() as raw:
+                raw.sendall(request(big)[:-1])
+                wait_for(lambda: daemon.metric("ghnd_body_bytes") >= len(big) - 1)
+                answer = daemon.predict(networks.chain(12, 512))
+                self.assertEqual((503, "overloaded"), (answer.status, answer.json()["code"]))
+                self.assertIn("Retry-After", answer.headers)
+            wait_for(lambda: daemon.metric("ghnd_body_bytes") == 0)
+            self.assertEqual(200, daemon.predict(big).status)
+            self.assertEqual(0, daemon.metric("ghnd_body_bytes"))
+
     def test_connection_limit_recovers(self):
         with Daemon("--max-connections", "4", "--http-threads", "2") as daemon:
             for _ in range(3):

@@ -254,10 +254,17 @@ static void test_list(void **state) {
     assert_string_equal(A, rows[0].id);
     assert_int_equal(GHN_OK, ghnd_ledger_list(f->ledger, GHND_JOB_CANCELLED, 0, 4, rows, &n, &err));
     assert_int_equal(1, n);
-    int64_t counts[GHND_N_JOB_STATES];
-    assert_int_equal(GHN_OK, ghnd_ledger_count(f->ledger, counts, &err));
+    int64_t counts[GHND_N_JOB_STATES], waiting_ms = -1;
+    tamper(f, "UPDATE jobs SET created = created - 5000 WHERE id <> 'aaaaaaaaaaaaaaa3'");
+    reopen(f);
+    assert_int_equal(GHN_OK, ghnd_ledger_count(f->ledger, counts, &waiting_ms, &err));
     assert_int_equal(2, counts[GHND_JOB_QUEUED]);
     assert_int_equal(1, counts[GHND_JOB_CANCELLED]);
+    assert_in_range(waiting_ms, 5000, 4000000);
+    assert_true(move(f, A, GHND_JOB_CANCELLED));
+    assert_true(move(f, C, GHND_JOB_CANCELLED));
+    assert_int_equal(GHN_OK, ghnd_ledger_count(f->ledger, counts, &waiting_ms, &err));
+    assert_int_equal(0, waiting_ms);
 }
 
 /* A worker that dies again and again where the last one did must run out of attempts, although each
@@ -338,8 +345,8 @@ static void test_a_damaged_row_ends(void **state) {
     add(f, B);
     tamper(f, "UPDATE jobs SET steps = -1 WHERE id = 'aaaaaaaaaaaaaaa1'");
     reopen(f);
-    int64_t counts[GHND_N_JOB_STATES];
-    assert_int_equal(GHN_OK, ghnd_ledger_count(f->ledger, counts, &err));
+    int64_t counts[GHND_N_JOB_STATES], waiting_ms;
+    assert_int_equal(GHN_OK, ghnd_ledger_count(f->ledger, counts, &waiting_ms, &err));
     assert_int_equal(1, counts[GHND_JOB_QUEUED]);
     assert_int_equal(1, counts[GHND_JOB_FAILED]);
     assert_true(get(f, A).finished > INT64_C(1500000000000));
