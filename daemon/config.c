@@ -307,6 +307,19 @@ static enum ghn_status default_data_dir(struct ghnd_config *config, struct ghn_e
     return set_text(&config->data_dir, path, err);
 }
 
+/* Makes a path absolute, so that it means the same to workers, and that clients are not told parts
+ * of it (worker/main.c hides those it knows by their beginning). */
+static enum ghn_status make_absolute(char **path, struct ghn_err *err) {
+    char here[MAX_LINE], whole[2 * MAX_LINE];
+    if (**path == '/')
+        return GHN_OK;
+    if (!getcwd(here, sizeof(here)))
+        return ghn_fail(err, GHN_IO, *path, "the working directory is not known: %s",
+                        strerror(errno));
+    (void)snprintf(whole, sizeof(whole), "%s/%s", here, *path);
+    return set_text(path, whole, err);
+}
+
 enum ghn_status ghnd_config_read(int argc, char **argv, enum ghnd_command *ret_command,
                                  struct ghnd_config *ret, struct ghn_err *err) {
     struct ghnd_config config = {0};
@@ -323,6 +336,10 @@ enum ghn_status ghnd_config_read(int argc, char **argv, enum ghnd_command *ret_c
         status = default_state_dir(&config, err);
     if (status == GHN_OK)
         status = default_data_dir(&config, err);
+    if (status == GHN_OK)
+        status = make_absolute(&config.state_dir, err);
+    if (status == GHN_OK)
+        status = make_absolute(&config.data_dir, err);
     if (status != GHN_OK) {
         ghnd_config_done(&config);
         return status;

@@ -1,6 +1,6 @@
 #include <stdlib.h>
-#include <unistd.h>
 
+#include "base/machine.h"
 #include "nn/run_impl.h"
 
 #define GIB (1024.0 * 1024 * 1024)
@@ -89,12 +89,6 @@ static enum ghn_status place_all(struct ghn_run *run, struct ghn_err *err) {
     return GHN_OK;
 }
 
-/* Bytes of memory the machine has: beyond them a run would be killed and not fail. */
-static size_t machine_memory(void) {
-    long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-    return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : (size_t)1 << 40;
-}
-
 enum ghn_status ghn__plan_memory(struct ghn_run *run, struct ghn_err *err) {
     need(run, ghn__data_of(run, run->input), 0);
     need(run, ghn__data_of(run, run->output), run->n_steps - 1);
@@ -106,11 +100,12 @@ enum ghn_status ghn__plan_memory(struct ghn_run *run, struct ghn_err *err) {
     enum ghn_status status = place_all(run, err);
     if (status)
         return status;
-    size_t have = machine_memory();
-    if (run->bytes > have)
+    /* Beyond what there is a run would not fail but be killed. */
+    int64_t have = ghn_machine_memory();
+    if (run->bytes > (size_t)have)
         return ghn_fail(err, GHN_TOO_LARGE, NULL,
                         "running the network for a batch of %d images takes %.3g GiB of memory; "
-                        "this machine has %.3g",
+                        "there are %.3g",
                         run->options.batch, (double)run->bytes / GIB, (double)have / GIB);
     return GHN_OK;
 }

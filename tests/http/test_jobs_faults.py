@@ -252,7 +252,8 @@ class Faults(unittest.TestCase):
         with self.daemon("--workers", "0") as daemon:
             job = jobs.submit(daemon, jobs.short()).json()
         shutil.rmtree(os.path.join(self.folder, "jobs", job["id"]))
-        with self.daemon() as daemon:
+        # Also where the state directory is given by a relative path, clients are told no part of it.
+        with self.daemon("--state-dir", os.path.relpath(self.folder)) as daemon:
             self.assert_failed(jobs.finished(daemon, job["id"]), "damaged_job", "state-dir", "lock")
 
     def test_leftovers_of_killed_workers_go(self):

@@ -1,15 +1,21 @@
 /* lib/base: status, UTF-8, memory, random numbers, the thread pool. */
+#include <errno.h>
+#include <ftw.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
 #include "base/checked.h"
+#include "base/machine.h"
 #include "base/mem.h"
 #include "base/pool.h"
 #include "base/rng.h"
@@ -194,6 +200,56 @@ static void callers_share_a_pool(void **state) {
     ghn_pool_free(nested.shared);
 }
 
+/* Writes text to root/name, whose folder is made; root/name is at most 200 bytes. */
+static void put(const char *root, const char *name, const char *text) {
+    char path[256];
+    (void)snprintf(path, sizeof(path), "%s/%s", root, name);
+    for (char *slash = path + strlen(root) + 1; (slash = strchr(slash, '/')); slash++) {
+        *slash = '\0';
+        assert_true(mkdir(path, 0700) == 0 || errno == EEXIST);
+        *slash = '/';
+    }
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(0, fclose(file));
+}
+
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *walk) {
+    (void)info;
+    (void)type;
+    (void)walk;
+    return remove(path);
+}
+
+static void remove_tree(const char *root) {
+    assert_int_equal(0, nftw(root, remove_one, 8, FTW_DEPTH | FTW_PHYS));
+}
+
+static void control_groups_limit_memory(void **state) {
+    (void)state;
+    char v2[] = "/tmp/ghn-cgroup-XXXXXX", v1[] = "/tmp/ghn-cgroup-XXXXXX";
+    assert_non_null(mkdtemp(v2));
+    assert_true(ghn__cgroup_memory(v2) == INT64_MAX);
+    put(v2, "proc/self/cgroup", "0::/a.slice/b.service\n");
+    assert_true(ghn__cgroup_memory(v2) == INT64_MAX);
+    put(v2, "sys/fs/cgroup/a.slice/b.service/memory.max", "max\n");
+    put(v2, "sys/fs/cgroup/a.slice/memory.max", "3000000000\n");
+    assert_true(ghn__cgroup_memory(v2) == 3000000000);
+    put(v2, "sys/fs/cgroup/a.slice/b.service/memory.max", "2000000000\n");
+    assert_true(ghn__cgroup_memory(v2) == 2000000000);
+
+    /* In a container of v1 the path is the host's, and the mount the group. */
+    assert_non_null(mkdtemp(v1));
+    put(v1, "proc/self/cgroup", "5:cpu,cpuacct:/x\n4:memory:/docker/0123\n0::/\n");
+    put(v1, "sys/fs/cgroup/memory/memory.limit_in_bytes", "1000000000\n");
+    put(v1, "sys/fs/cgroup/x/memory.max", "5\n");
+    assert_true(ghn__cgroup_memory(v1) == 1000000000);
+    assert_true(ghn_machine_memory() > 0);
+    remove_tree(v2);
+    remove_tree(v1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(first_error_wins),
@@ -207,6 +263,7 @@ int main(void) {
         cmocka_unit_test(draws_follow_each_other),
         cmocka_unit_test(pool_calls_each_task_once),
         cmocka_unit_test(callers_share_a_pool),
+        cmocka_unit_test(control_groups_limit_memory),
     };
     return cmocka_run_group_tests_name("base", tests, NULL, NULL);
 }
