@@ -46,7 +46,7 @@ enum ghn_status ghn_hypernet_backward(struct ghn_hypernet *h, struct ghn_tape *t
     size_t n_embedder = (size_t)ghn__hypernet_n_embedder(h);
     bool conv = h->config.decoder == GHN_DECODER_CONV;
     assert(tape->m >= 1 && tape->config.decoder == h->config.decoder);
-    enum ghn_status status = ghn__tape_plan_back(tape, h, err);
+    enum ghn_status status = ghn__tape_lay_out_back(tape, h, err);
     if (status != GHN_OK)
         return status;
     memset(tape->d_embeddings, 0, tape->n_nodes * (size_t)h->config.hid * sizeof(float));

@@ -20,7 +20,6 @@
 /* A decoded weight; the classifier's among them, of which the decoder makes W at position (0, 0).
  */
 struct ghn__tape_weight {
-    int graph, slot;
     size_t node;             /* its row of the embeddings */
     int O, I, height, width; /* of the block */
     float scale;
@@ -46,7 +45,6 @@ struct ghn__tape_run {
 
 /* A vector of the 1-D decoder. */
 struct ghn__tape_vector {
-    int graph, slot;
     int row; /* of the decoder's rows */
     int n;   /* of the block */
     enum ghn__maker maker;
@@ -162,9 +160,11 @@ enum ghn_status ghn__tape_plan(struct ghn_tape *tape, const struct ghn_hypernet 
                                const struct ghn_graph *const *graphs, int m,
                                struct ghn_err *err) GHN_MUST_CHECK;
 
-/* Lays out the memory of the backward pass. */
-enum ghn_status ghn__tape_plan_back(struct ghn_tape *tape, const struct ghn_hypernet *h,
-                                    struct ghn_err *err) GHN_MUST_CHECK;
+/* Lays out the memory of a planned forward pass, and of its backward pass (tape_memory.c). */
+enum ghn_status ghn__tape_lay_out(struct ghn_tape *tape, const struct ghn_hypernet *h,
+                                  struct ghn_err *err) GHN_MUST_CHECK;
+enum ghn_status ghn__tape_lay_out_back(struct ghn_tape *tape, const struct ghn_hypernet *h,
+                                       struct ghn_err *err) GHN_MUST_CHECK;
 
 /* --- The parts of the passes. Those of one network's embeddings are tasks of their own. --- */
 

@@ -117,7 +117,7 @@ static void run(struct bench *b, enum part part) {
             each_slot(b, i, part == FOLD);
         break;
     case BACK_CLASSES:
-        check(ghn__tape_plan_back(b->tape, b->h, &err), &err);
+        check(ghn__tape_lay_out_back(b->tape, b->h, &err), &err);
         memset(b->tape->d_embeddings, 0, b->tape->n_nodes * 32 * sizeof(float));
         ghn__tape_classes_back(b->h, b->tape);
         break;
