@@ -235,7 +235,7 @@ static void training_beside_is_that_of_the_recipe(void **state) {
     struct ghn_net_scores one[2] = {0}, two[2] = {0}, without[2] = {0};
     struct ghn_evaluation expected;
     run(&options, without);
-    options.sgd_steps = 4;
+    options.sgd_steps = 2;
     options.seed = 9;
     run(&options, one);
     for (int i = 0; i < 2; i++) {
@@ -244,7 +244,7 @@ static void training_beside_is_that_of_the_recipe(void **state) {
         assert_true(one[i].trained.finite);
         assert_true(one[i].trained.seconds > 0);
     }
-    train_by_hand(FIRST + 2, 4, &expected);
+    train_by_hand(FIRST + 2, 2, &expected);
     assert_true(one[1].trained.evaluation.loss == expected.loss);
     assert_true(one[1].trained.evaluation.top1 == expected.top1);
     options.threads = 2;

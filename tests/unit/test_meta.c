@@ -67,12 +67,14 @@ static int tear_down(void **state) {
     return rmdir(folder);
 }
 
+enum { SMALL_SIDE = 8 };
+
 static struct ghn_meta_recipe small_recipe(void) {
     struct ghn_meta_recipe recipe = ghn_meta_recipe_default;
     recipe.steps = 6;
     recipe.meta_batch = 3;
     recipe.batch_size = 8;
-    recipe.side = 16;
+    recipe.side = SMALL_SIDE;
     recipe.images = 64;
     recipe.pool = 4;
     recipe.widths = false;
@@ -213,7 +215,7 @@ static void losses_on(const struct ghn_meta_recipe *recipe, const struct ghn_bat
 /* With images of their own, candidates see what each would see if its share were all. */
 static void test_own_images(void **state) {
     (void)state;
-    enum { M = 3, IMAGES = 8, SIZE = 16 * 16 * 3 };
+    enum { M = 3, IMAGES = 8, SIZE = SMALL_SIDE * SMALL_SIDE * 3 };
     struct ghn_meta_recipe recipe = small_recipe();
     float *pixels = malloc(sizeof *pixels * M * IMAGES * SIZE);
     int32_t labels[M * IMAGES];
