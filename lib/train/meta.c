@@ -32,7 +32,8 @@ struct training {
 
     struct tally since_point, since_report, sitting;
     double clock; /* when counters.seconds was right */
-    double saved, reported, pointed, validated;
+    double saved, reported, pointed;
+    double validated; /* counters.seconds at the last validation, of an earlier sitting perhaps */
 };
 
 /* --- Setting up --- */
@@ -210,13 +211,13 @@ static enum ghn_status validate(struct training *t, double *ret, struct ghn_err 
         return status;
     *ret = t->options->validate(t->options->context, model);
     ghn_model_unref(model);
-    t->validated = ghn_seconds();
+    t->validated = t->learner.counters.seconds;
     return GHN_OK;
 }
 
 static enum ghn_status add_point(struct training *t, bool last, struct ghn_err *err) {
     struct ghn_meta_progress progress = progress_of(t, &t->since_point);
-    bool due = ghn_seconds() - t->validated >= or_default(t->options->validate_seconds, 1200);
+    bool due = progress.seconds - t->validated >= or_default(t->options->validate_seconds, 1200);
     if (t->options->validate && (due || last)) {
         enum ghn_status status = validate(t, &progress.validation, err);
         if (status != GHN_OK)
@@ -299,10 +300,21 @@ static enum ghn_status settle(struct training *t, struct ghn_err *err) {
     return status;
 }
 
+/* Seconds of training at the latest validation of a history, 0 if there is none. */
+static double last_validation(const json_t *history) {
+    for (size_t i = json_array_size(history); i > 0; i--) {
+        const json_t *point = json_array_get(history, i - 1);
+        if (json_is_number(json_object_get(point, "validation")))
+            return json_number_value(json_object_get(point, "seconds"));
+    }
+    return 0;
+}
+
 static enum ghn_status train(struct training *t, struct ghn_err *err) {
     enum ghn_status status = GHN_OK;
     ghn_loader_seek(t->loader, t->learner.counters.step);
-    t->saved = t->pointed = t->validated = t->clock = ghn_seconds();
+    t->saved = t->pointed = t->clock = ghn_seconds();
+    t->validated = last_validation(t->history);
     report(t);
     if (t->learner.counters.step >= t->recipe->steps)
         return save(t, err); /* that it is all there, whatever became of the last checkpoint */

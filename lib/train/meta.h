@@ -110,7 +110,8 @@ struct ghn_meta_options {
     /* Called before a point of the history, the last one among them, with the hypernetwork as it
      * is; gives the mean top-1 in [0, 1], or NaN; or NULL. Does not count as training. */
     double (*validate)(void *context, const struct ghn_model *model);
-    double validate_seconds; /* between calls of it; 0 for the default, 1200 */
+    double validate_seconds; /* of training between calls of it, over all sittings; 0 for the
+                                default, 1200 */
     void *context;
 };
 

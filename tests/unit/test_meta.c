@@ -434,7 +434,8 @@ static void test_clip_network(void **state) {
 
 struct validations {
     int calls;
-    double told; /* by the last point */
+    double told;    /* by the last point */
+    double seconds; /* of training, as last reported */
 };
 
 static double validate(void *context, const struct ghn_model *model) {
@@ -445,6 +446,7 @@ static double validate(void *context, const struct ghn_model *model) {
 
 static void keep_validation(void *context, const struct ghn_meta_progress *progress, bool point) {
     struct validations *validations = context;
+    validations->seconds = progress->seconds;
     if (point)
         validations->told = progress->validation;
 }
@@ -470,6 +472,34 @@ static void test_validation(void **state) {
     ghn_model_unref(model);
     assert_int_equal(validations.calls, 4);
     assert_float_equal(validations.told, 1, 0);
+}
+
+/* Short sittings add up to the time of a validation. */
+static void test_validation_of_sittings(void **state) {
+    (void)state;
+    enum { SITTINGS = 8 };
+    struct ghn_meta_recipe recipe = small_recipe();
+    struct validations validations = {0};
+    struct ghn_meta_options options = {.dir = folder,
+                                       .threads = 1,
+                                       .point_seconds = 1e-9,
+                                       .stop_after = 1,
+                                       .report = keep_validation,
+                                       .validate = validate,
+                                       .validate_seconds = 1e9,
+                                       .context = &validations};
+    struct ghn_model *model = NULL;
+    recipe.steps = 2 * SITTINGS;
+    remove_files();
+    for (int i = 0; i <= SITTINGS; i++) {
+        assert_int_equal(validations.calls, 0);
+        if (i == SITTINGS)
+            options.validate_seconds = validations.seconds;
+        assert_int_equal(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err),
+                         GHN_STOPPED);
+        err = (struct ghn_err)GHN_ERR_INIT;
+    }
+    assert_int_equal(validations.calls, 1);
 }
 
 /* The same networks and images again and again: the loss falls from that of a guess. */
@@ -713,12 +743,19 @@ static void test_whole_step(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_whole_step),  cmocka_unit_test(test_same_bits),
-        cmocka_unit_test(test_identity),    cmocka_unit_test(test_damage),
-        cmocka_unit_test(test_bad_recipes), cmocka_unit_test(test_clip_network),
-        cmocka_unit_test(test_validation),  cmocka_unit_test(test_learns),
-        cmocka_unit_test(test_ema),         cmocka_unit_test(test_optimizers),
-        cmocka_unit_test(test_own_images),  cmocka_unit_test(test_earlier_state),
+        cmocka_unit_test(test_whole_step),
+        cmocka_unit_test(test_same_bits),
+        cmocka_unit_test(test_identity),
+        cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_bad_recipes),
+        cmocka_unit_test(test_clip_network),
+        cmocka_unit_test(test_validation),
+        cmocka_unit_test(test_learns),
+        cmocka_unit_test(test_ema),
+        cmocka_unit_test(test_optimizers),
+        cmocka_unit_test(test_own_images),
+        cmocka_unit_test(test_earlier_state),
+        cmocka_unit_test(test_validation_of_sittings),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
