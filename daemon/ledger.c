@@ -1,4 +1,6 @@
-/* Locking: every function takes `lock` for all that it does with the connection. */
+/* Locking: a function takes the lock of one of the two connections for all that it does with it.
+ * What only reads has a connection of its own, and so never waits for the disk that another
+ * thread's change is being written to; it sees all that has been committed (SQLite's WAL). */
 #include "ledger.h"
 
 #include <pthread.h>
@@ -10,9 +12,13 @@
 
 #include "base/utf8.h"
 
-struct ghnd_ledger {
+struct connection {
     pthread_mutex_t lock;
     sqlite3 *db;
+};
+
+struct ghnd_ledger {
+    struct connection reader, writer;
 };
 
 static const char *const state_names[GHND_N_JOB_STATES] = {"queued", "running", "succeeded",
@@ -40,9 +46,9 @@ static int64_t now_ms(void) {
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-static enum ghn_status failed(struct ghnd_ledger *ledger, struct ghn_err *err) {
+static enum ghn_status failed(struct connection *at, struct ghn_err *err) {
     return ghn_fail(err, GHN_IO, "ledger", "%s",
-                    ledger->db ? sqlite3_errmsg(ledger->db) : "not enough memory");
+                    at->db ? sqlite3_errmsg(at->db) : "not enough memory");
 }
 
 /* --- Opening --- */
@@ -69,32 +75,31 @@ static const char schema[] =
     "PRAGMA user_version = 1;";
 
 /* A ledger of a later program is left alone. */
-static enum ghn_status check_version(struct ghnd_ledger *ledger, struct ghn_err *err) {
+static enum ghn_status check_version(struct connection *at, struct ghn_err *err) {
     sqlite3_stmt *statement;
-    if (sqlite3_prepare_v2(ledger->db, "PRAGMA user_version", -1, &statement, NULL) != SQLITE_OK)
-        return failed(ledger, err);
+    if (sqlite3_prepare_v2(at->db, "PRAGMA user_version", -1, &statement, NULL) != SQLITE_OK)
+        return failed(at, err);
     int stepped = sqlite3_step(statement),
         version = stepped == SQLITE_ROW ? sqlite3_column_int(statement, 0) : -1;
     sqlite3_finalize(statement);
     if (stepped != SQLITE_ROW)
-        return failed(ledger, err);
+        return failed(at, err);
     if (version > 1)
         return ghn_fail(err, GHN_IO, "ledger", "it has version %d; this program knows 1", version);
     return GHN_OK;
 }
 
 /* A ledger of which part is damaged could promise a job twice, or forget one: it is not used. */
-static enum ghn_status check_integrity(struct ghnd_ledger *ledger, struct ghn_err *err) {
+static enum ghn_status check_integrity(struct connection *at, struct ghn_err *err) {
     sqlite3_stmt *statement;
-    if (sqlite3_prepare_v2(ledger->db, "PRAGMA integrity_check(1)", -1, &statement, NULL) !=
-        SQLITE_OK)
-        return failed(ledger, err);
+    if (sqlite3_prepare_v2(at->db, "PRAGMA integrity_check(1)", -1, &statement, NULL) != SQLITE_OK)
+        return failed(at, err);
     enum ghn_status status = GHN_OK;
     const char *found = sqlite3_step(statement) == SQLITE_ROW
                             ? (const char *)sqlite3_column_text(statement, 0)
                             : NULL;
     if (!found)
-        status = failed(ledger, err);
+        status = failed(at, err);
     else if (strcmp(found, "ok") != 0)
         status = ghn_fail(err, GHN_IO, "ledger", "it is damaged: %s", found);
     sqlite3_finalize(statement);
@@ -110,28 +115,46 @@ static const char repair[] =
     " OR typeof(step) <> 'integer' OR step < 0 OR typeof(steps) <> 'integer' OR steps < 0"
     " OR (state IN (0, 1) AND (length(id) <> 16 OR id GLOB '*[^a-z0-9]*'));";
 
-static bool run(struct ghnd_ledger *ledger, const char *sql) {
-    return sqlite3_exec(ledger->db, sql, NULL, NULL, NULL) == SQLITE_OK;
+static bool run(struct connection *at, const char *sql) {
+    return sqlite3_exec(at->db, sql, NULL, NULL, NULL) == SQLITE_OK;
+}
+
+static enum ghn_status connect(const char *path, struct connection *at, struct ghn_err *err) {
+    if (sqlite3_open_v2(path, &at->db,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
+                        NULL) != SQLITE_OK)
+        return failed(at, err);
+    sqlite3_busy_timeout(at->db, 2000); /* an operator's sqlite3, at most */
+    return GHN_OK;
+}
+
+static enum ghn_status open_writer(const char *path, struct connection *at, struct ghn_err *err) {
+    enum ghn_status status = connect(path, at, err);
+    if (status == GHN_OK)
+        status = check_version(at, err);
+    if (status == GHN_OK)
+        status = check_integrity(at, err);
+    if (status == GHN_OK && !(run(at, schema) && run(at, repair)))
+        status = failed(at, err);
+    return status;
+}
+
+static enum ghn_status open_reader(const char *path, struct connection *at, struct ghn_err *err) {
+    enum ghn_status status = connect(path, at, err);
+    if (status == GHN_OK && !run(at, "PRAGMA query_only = ON"))
+        status = failed(at, err);
+    return status;
 }
 
 enum ghn_status ghnd_ledger_open(const char *path, struct ghnd_ledger **ret, struct ghn_err *err) {
     struct ghnd_ledger *ledger = calloc(1, sizeof(*ledger));
     if (!ledger)
         return ghn_fail_memory(err);
-    pthread_mutex_init(&ledger->lock, NULL);
-    enum ghn_status status = GHN_OK;
-    if (sqlite3_open_v2(path, &ledger->db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-                        NULL) != SQLITE_OK)
-        status = failed(ledger, err);
-    if (status == GHN_OK) {
-        sqlite3_busy_timeout(ledger->db, 2000); /* an operator's sqlite3, at most */
-        status = check_version(ledger, err);
-    }
+    pthread_mutex_init(&ledger->reader.lock, NULL);
+    pthread_mutex_init(&ledger->writer.lock, NULL);
+    enum ghn_status status = open_writer(path, &ledger->writer, err);
     if (status == GHN_OK)
-        status = check_integrity(ledger, err);
-    if (status == GHN_OK && !(run(ledger, schema) && run(ledger, repair)))
-        status = failed(ledger, err);
+        status = open_reader(path, &ledger->reader, err);
     if (status != GHN_OK) {
         ghnd_ledger_close(ledger);
         return status;
@@ -140,11 +163,16 @@ enum ghn_status ghnd_ledger_open(const char *path, struct ghnd_ledger **ret, str
     return GHN_OK;
 }
 
+static void disconnect(struct connection *at) {
+    sqlite3_close(at->db);
+    pthread_mutex_destroy(&at->lock);
+}
+
 void ghnd_ledger_close(struct ghnd_ledger *ledger) {
     if (!ledger)
         return;
-    sqlite3_close(ledger->db);
-    pthread_mutex_destroy(&ledger->lock);
+    disconnect(&ledger->reader);
+    disconnect(&ledger->writer); /* the last one puts the log into the file */
     free(ledger);
 }
 
@@ -152,15 +180,15 @@ void ghnd_ledger_close(struct ghnd_ledger *ledger) {
 
 /* One statement, from begin, which takes the lock, to end, which gives it back. */
 struct query {
-    struct ghnd_ledger *ledger;
+    struct connection *at;
     sqlite3_stmt *statement;
     int next, result;
 };
 
-static void begin(struct query *query, struct ghnd_ledger *ledger, const char *sql) {
-    *query = (struct query){.ledger = ledger, .next = 1};
-    pthread_mutex_lock(&ledger->lock);
-    query->result = sqlite3_prepare_v2(ledger->db, sql, -1, &query->statement, NULL);
+static void begin(struct query *query, struct connection *at, const char *sql) {
+    *query = (struct query){.at = at, .next = 1};
+    pthread_mutex_lock(&at->lock);
+    query->result = sqlite3_prepare_v2(at->db, sql, -1, &query->statement, NULL);
 }
 
 static void bind_text(struct query *query, const char *text) {
@@ -185,11 +213,11 @@ static bool step(struct query *query) {
 /* Ends the statement; *ret_changed, unless NULL, is how many rows it changed. */
 static enum ghn_status end(struct query *query, int *ret_changed, struct ghn_err *err) {
     bool ok = query->result == SQLITE_DONE || query->result == SQLITE_ROW;
-    enum ghn_status status = ok ? GHN_OK : failed(query->ledger, err);
+    enum ghn_status status = ok ? GHN_OK : failed(query->at, err);
     if (ok && ret_changed)
-        *ret_changed = sqlite3_changes(query->ledger->db);
+        *ret_changed = sqlite3_changes(query->at->db);
     sqlite3_finalize(query->statement);
-    pthread_mutex_unlock(&query->ledger->lock);
+    pthread_mutex_unlock(&query->at->lock);
     return status;
 }
 
@@ -247,7 +275,7 @@ enum ghn_status ghnd_ledger_by_key(struct ghnd_ledger *ledger, const char *key, 
                                    bool *ret_found, bool *ret_same, struct ghnd_job_row *row,
                                    struct ghn_err *err) {
     struct query query;
-    begin(&query, ledger, "SELECT " COLUMNS ", digest = ? FROM jobs WHERE key = ?");
+    begin(&query, &ledger->reader, "SELECT " COLUMNS ", digest = ? FROM jobs WHERE key = ?");
     bind_text(&query, digest);
     bind_text(&query, key);
     struct ghnd_job_row read;
@@ -268,7 +296,7 @@ enum ghn_status ghnd_ledger_insert(struct ghnd_ledger *ledger, struct ghnd_job_r
     struct query query;
     int changed = 0;
     int64_t created = now_ms();
-    begin(&query, ledger,
+    begin(&query, &ledger->writer,
           "INSERT INTO jobs (id, state, created, steps, name, dataset, model, init, key, digest)"
           " SELECT ?, 0, ?, ?, ?, ?, ?, ?, ?, ?"
           " WHERE (SELECT count(*) FROM jobs WHERE state = 0) < ? ON CONFLICT (key) DO NOTHING");
@@ -300,7 +328,8 @@ enum ghn_status ghnd_ledger_insert(struct ghnd_ledger *ledger, struct ghnd_job_r
 
 enum ghn_status ghnd_ledger_is_new(struct ghnd_ledger *ledger, bool *ret_new, struct ghn_err *err) {
     struct query query;
-    begin(&query, ledger, "SELECT count(*) FROM sqlite_sequence WHERE name = 'jobs' AND seq > 0");
+    begin(&query, &ledger->reader,
+          "SELECT count(*) FROM sqlite_sequence WHERE name = 'jobs' AND seq > 0");
     bool used = step(&query) && sqlite3_column_int(query.statement, 0) > 0;
     enum ghn_status status = end(&query, NULL, err);
     if (status == GHN_OK)
@@ -311,7 +340,7 @@ enum ghn_status ghnd_ledger_is_new(struct ghnd_ledger *ledger, bool *ret_new, st
 enum ghn_status ghnd_ledger_get(struct ghnd_ledger *ledger, const char *id, bool *ret_found,
                                 struct ghnd_job_row *row, struct ghn_err *err) {
     struct query query;
-    begin(&query, ledger, "SELECT " COLUMNS " FROM jobs WHERE id = ?");
+    begin(&query, &ledger->reader, "SELECT " COLUMNS " FROM jobs WHERE id = ?");
     bind_text(&query, id);
     struct ghnd_job_row read;
     bool found = step(&query);
@@ -324,7 +353,7 @@ enum ghn_status ghnd_ledger_list(struct ghnd_ledger *ledger, int state, int64_t 
                                  struct ghnd_job_row *rows, int *ret_n, struct ghn_err *err) {
     struct query query;
     int found = 0;
-    begin(&query, ledger,
+    begin(&query, &ledger->reader,
           "SELECT " COLUMNS " FROM jobs WHERE (?1 < 0 OR state = ?1) AND (?2 = 0 OR number < ?2) "
           "ORDER BY number DESC LIMIT ?3");
     bind_number(&query, state);
@@ -341,7 +370,7 @@ enum ghn_status ghnd_ledger_list(struct ghnd_ledger *ledger, int state, int64_t 
 enum ghn_status ghnd_ledger_next(struct ghnd_ledger *ledger, const char *const *not_these, int n,
                                  bool *ret_found, struct ghnd_job_row *row, struct ghn_err *err) {
     struct query query;
-    begin(&query, ledger,
+    begin(&query, &ledger->reader,
           "SELECT " COLUMNS " FROM jobs WHERE state IN (0, 1) ORDER BY state DESC, number");
     struct ghnd_job_row read;
     bool found = false;
@@ -358,7 +387,7 @@ enum ghn_status ghnd_ledger_count(struct ghnd_ledger *ledger, int64_t *counts,
                                   int64_t *ret_waiting_ms, struct ghn_err *err) {
     struct query query;
     int64_t read[GHND_N_JOB_STATES] = {0}, waiting = 0;
-    begin(&query, ledger, "SELECT state, count(*), min(created) FROM jobs GROUP BY state");
+    begin(&query, &ledger->reader, "SELECT state, count(*), min(created) FROM jobs GROUP BY state");
     while (step(&query)) {
         int state = sqlite3_column_int(query.statement, 0);
         if (state < 0 || state >= GHND_N_JOB_STATES)
@@ -380,7 +409,7 @@ enum ghn_status ghnd_ledger_move(struct ghnd_ledger *ledger, const char *id, enu
                                  struct ghn_err *err) {
     struct query query;
     int changed = 0;
-    begin(&query, ledger,
+    begin(&query, &ledger->writer,
           "UPDATE jobs SET state = ?1, code = ?2, at = ?3, detail = ?4,"
           " started = CASE WHEN ?1 = 1 AND started = 0 THEN ?5 ELSE started END,"
           " finished = CASE WHEN ?1 > 1 THEN ?5 ELSE 0 END,"
@@ -402,7 +431,7 @@ enum ghn_status ghnd_ledger_move(struct ghnd_ledger *ledger, const char *id, enu
 enum ghn_status ghnd_ledger_progress(struct ghnd_ledger *ledger, const char *id, int64_t at,
                                      int64_t steps, struct ghn_err *err) {
     struct query query;
-    begin(&query, ledger,
+    begin(&query, &ledger->writer,
           "UPDATE jobs SET attempts = CASE WHEN ?1 > furthest THEN 0 ELSE attempts END,"
           " furthest = max(furthest, ?1), step = ?1, steps = ?2 WHERE id = ?3 AND state = 1");
     bind_number(&query, at);
@@ -415,7 +444,7 @@ enum ghn_status ghnd_ledger_progress(struct ghnd_ledger *ledger, const char *id,
 enum ghn_status ghnd_ledger_died(struct ghnd_ledger *ledger, const char *id, int *ret_attempts,
                                  struct ghn_err *err) {
     struct query query;
-    begin(&query, ledger,
+    begin(&query, &ledger->writer,
           "UPDATE jobs SET attempts = attempts + 1 WHERE id = ? RETURNING attempts");
     bind_text(&query, id);
     int attempts = -1;
@@ -432,7 +461,7 @@ enum ghn_status ghnd_ledger_remove_one(struct ghnd_ledger *ledger, int64_t keep,
                                        struct ghn_err *err) {
     struct query query;
     bool found = false;
-    begin(&query, ledger,
+    begin(&query, &ledger->writer,
           "DELETE FROM jobs WHERE number = (SELECT number FROM jobs WHERE state IN (2, 3, 4) AND"
           " (finished < ?1 OR number <= (SELECT number FROM jobs WHERE state IN (2, 3, 4)"
           " ORDER BY number DESC LIMIT 1 OFFSET ?2)) ORDER BY number LIMIT 1) RETURNING id");

@@ -1,7 +1,8 @@
 /* The ledger of jobs: what was promised to clients, in SQLite (WAL, synchronous = FULL: a
  * transaction that has returned survives power loss).
  *
- * A job's state moves by compare-and-swap only. Thread-safe: one connection behind one lock. */
+ * A job's state moves by compare-and-swap only. Thread-safe; what only reads never waits for what
+ * another thread writes. */
 #ifndef GHND_LEDGER_H
 #define GHND_LEDGER_H
 
