@@ -1,4 +1,4 @@
-#include "machine.h"
+#include "base/machine.h"
 
 #include <stdbool.h>
 #include <stdio.h>
