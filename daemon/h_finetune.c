@@ -103,7 +103,8 @@ static void refuse_queue(struct ghnd_request *request) {
 }
 
 /* Whether there is room for another job, as far as can be told before the work; the ledger's answer
- * counts. */
+ * counts. The disk is asked about this job alone: others that wait or run may take the space first,
+ * and it fails with "io" then. */
 static bool has_room(struct ghnd_request *request, const struct work *work) {
     const struct ghnd_config *config = &request->snapshot->config;
     struct ghn_err err = GHN_ERR_INIT;
@@ -115,12 +116,13 @@ static bool has_room(struct ghnd_request *request, const struct work *work) {
         refuse_queue(request);
         return false;
     }
-    int64_t space = ghnd_disk_free(ghnd_jobs_dir(request->app->jobs));
-    if (space < 0 || space >= config->disk_reserve)
+    int64_t space = ghnd_disk_free(ghnd_jobs_dir(request->app->jobs)),
+            needed = ghn_finetune_bytes(work->arch, &work->recipe);
+    if (space < 0 || space - needed >= config->disk_reserve)
         return true;
     ghnd_problem_set(&request->problem, GHND_E_INSUFFICIENT_STORAGE, "",
-                     "%lld bytes are free and %lld are kept in reserve", (long long)space,
-                     (long long)config->disk_reserve);
+                     "%lld bytes are free; the job would need %lld and %lld are kept in reserve",
+                     (long long)space, (long long)needed, (long long)config->disk_reserve);
     return false;
 }
 

@@ -86,6 +86,10 @@ enum ghn_status ghn_finetune_fits(const struct ghn_arch *arch, const struct ghn_
  * already): its own, or epochs of full batches, rounded up; and the images of a batch. */
 int64_t ghn_finetune_steps(const struct ghn_recipe *recipe, int64_t images, int *ret_batch);
 
+/* Bytes that the files of a training come to while it runs: parameters, the state and the next
+ * state beside it. */
+int64_t ghn_finetune_bytes(const struct ghn_arch *arch, const struct ghn_recipe *recipe);
+
 /* Trains params by recipe; if options->dir holds a state, goes on from that instead. A new training
  * begins with GHN-orth, if the recipe has orth_from, and an evaluation; evaluations use running
  * statistics, but as long as there are none those of the batch. On success params are the last

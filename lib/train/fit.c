@@ -2,6 +2,7 @@
 #include <math.h>
 
 #include "train/finetune.h"
+#include "train/optimizer.h"
 
 enum ghn_status ghn_finetune_fits(const struct ghn_arch *arch, const struct ghn_dataset *dataset,
                                   struct ghn_err *err) {
@@ -29,4 +30,9 @@ int64_t ghn_finetune_steps(const struct ghn_recipe *recipe, int64_t images, int 
         return recipe->steps;
     double steps = ceil(recipe->epochs * (double)(images / batch));
     return steps < 1 ? 1 : (int64_t)steps;
+}
+
+int64_t ghn_finetune_bytes(const struct ghn_arch *arch, const struct ghn_recipe *recipe) {
+    int in_state = 1 + ghn__optimizer_slots(recipe);
+    return (1 + 2 * in_state) * (int64_t)sizeof(float) * arch->n_parameters;
 }

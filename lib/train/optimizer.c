@@ -33,6 +33,10 @@ static enum ghn_status find_spans(struct ghn__optimizer *optimizer, const struct
     return GHN_OK;
 }
 
+int ghn__optimizer_slots(const struct ghn_recipe *recipe) {
+    return recipe->optimizer == GHN_ADAMW ? 2 : recipe->momentum > 0;
+}
+
 enum ghn_status ghn__optimizer_new(const struct ghn_recipe *recipe, const struct ghn_params *params,
                                    struct ghn__optimizer **ret, struct ghn_err *err) {
     struct ghn__optimizer *optimizer = ghn_calloc(1, sizeof *optimizer);
@@ -40,7 +44,7 @@ enum ghn_status ghn__optimizer_new(const struct ghn_recipe *recipe, const struct
         return ghn_fail_memory(err);
     optimizer->recipe = recipe;
     optimizer->n = params->n;
-    optimizer->n_slots = recipe->optimizer == GHN_ADAMW ? 2 : recipe->momentum > 0;
+    optimizer->n_slots = ghn__optimizer_slots(recipe);
     enum ghn_status status = find_spans(optimizer, params, err);
     for (int i = 0; i < optimizer->n_slots && status == GHN_OK; i++) {
         optimizer->slots[i] = ghn_calloc((size_t)params->n, sizeof *optimizer->slots[i]);

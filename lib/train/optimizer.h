@@ -27,6 +27,9 @@ struct ghn__optimizer {
                                 they are, weight decay or not */
 };
 
+/* How many vectors the optimiser of a recipe remembers: 0 to 2. */
+int ghn__optimizer_slots(const struct ghn_recipe *recipe);
+
 /* An optimiser as recipe says, which must outlive it, for parameters laid out as params are. The
  * caller frees with ghn__optimizer_free. */
 enum ghn_status ghn__optimizer_new(const struct ghn_recipe *recipe, const struct ghn_params *params,

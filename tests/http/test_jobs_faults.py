@@ -112,9 +112,7 @@ class Faults(unittest.TestCase):
             self.fill()  # what the worker has given back
             self.assert_predicts(daemon)
             self.assert_good_parameters(daemon, job["id"])
-            answer = jobs.submit(daemon, jobs.short())
-            self.assertIn((answer.status, answer.json()["code"]), ((500, "io"), (503, "ledger_unavailable")))
-            self.assertNotIn(self.folder, answer.body.decode())
+            self.assert_problem(jobs.submit(daemon, jobs.short()), 507, "insufficient_storage")
             # The ledger, on the same disk, may only be told now.
             os.unlink(filler)
             job = jobs.finished(daemon, job["id"])
@@ -132,6 +130,14 @@ class Faults(unittest.TestCase):
         with self.daemon("--disk-reserve", "16M") as daemon:
             self.assert_problem(jobs.submit(daemon, jobs.short()), 507, "insufficient_storage")
             self.assert_predicts(daemon)
+
+    @unittest.skipUnless(CAN_MOUNT, "needs the right to mount")
+    def test_a_job_that_the_disk_has_no_room_for(self):
+        self.mount("8m")
+        with self.daemon("--disk-reserve", "0") as daemon:
+            large = {**jobs.short(), **networks.chain(2, 512)}
+            self.assert_problem(jobs.submit(daemon, large), 507, "insufficient_storage")
+            self.assertEqual("succeeded", jobs.done(daemon, jobs.short())["state"])
 
     def test_a_limit_on_files(self):
         """A stand-in for a quota: nothing longer than so many bytes can be written."""
