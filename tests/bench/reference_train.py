@@ -2,7 +2,7 @@
 """Compares steps of meta-training with those of the public PyTorch implementation of GHN-2, and
 times both.
 
-    reference_train.py --ppuda DIR --build BUILD --data CIFAR [--steps N] [--explain N]
+    reference_train.py --ppuda DIR --build BUILD --data CIFAR [--steps N] [--bf16] [--explain N]
 
 DIR is a checkout of facebookresearch/ppuda, BUILD a folder made with --buildtype=release, CIFAR the
 folder of CIFAR-10's binary files. Wants Debian's python3-torch and python3-torchvision.
@@ -30,6 +30,9 @@ entry next to nothing, the parameter ends 2e-3 elsewhere. From a fresh hypernetw
 in f64 leaves its own course by 0.1 in the norm within three steps when its weights are changed by
 6e-8 of their values, which is the rounding of f32. From the trained one without warm-up
 (--warmup-steps 0) losses were within 2e-4 and norms within 1e-2.
+
+--bf16 times ours a second time, with the networks in bf16 as ghn train has them where the processor
+can; how far its losses are from the reference's is printed, and not held against it.
 
 --explain N shows it in N steps without warm-up from what ghn new makes (slow: --batch-size 16 will
 do): the gradient of step 0, tensor by tensor, of ours and of the reference in f32, both against the
@@ -279,28 +282,35 @@ def relative(a, b):
 
 def compare(given, reference, count):
     """Whether every step is matched."""
-    m, speeds, building, worst = given.options.meta_batch, ([], []), [], 0
+    m, speeds, building, worst = given.options.meta_batch, ([], [], []), [], 0
     warm_up = given.options.warmup_steps
     ours = Ours(given, count, warmup_steps=warm_up, **RECIPE)
+    bf16 = Ours(given, count, warmup_steps=warm_up, precision="bf16", **RECIPE) if given.options.bf16 else None
     reference.begin(warm_up)
     print("step | loss, ghnd | loss, reference | relative difference | gradient norm, ghnd | reference |"
-          " relative difference | architectures/s, ghnd | reference")
+          " relative difference | architectures/s, ghnd | reference" + (" | bf16 | its loss" if bf16 else ""))
     for number in range(count):
         a, b = ours.step(), reference.step(number)
+        sides = (a, b, bf16.step()) if bf16 else (a, b)
         line = [f"{number}"]
         for field in ("loss", "gradient_norm"):
             difference = relative(a[field], b[field])
             worst = max(worst, difference)
             line += [f"{a[field]:.6f}", f"{b[field]:.6f}", f"{difference:.1e}"]
         building.append(1e3 * a["building"] / m)
-        for found, side in zip(speeds, (a, b)):
+        for found, side in zip(speeds, sides):
             found.append(m / side["seconds"])
             line.append(f"{found[-1]:.3f}")
+        if bf16:
+            line.append(f"{sides[2]['loss']:.4f}")
         print(" | ".join(line), flush=True)
     ours.close()
-    fast, slow = (statistics.median(found[1:] or found) for found in speeds)
+    if bf16:
+        bf16.close()
+    fast, slow, faster = (statistics.median(found[1:] or found or [0]) for found in speeds)
     print(f"largest relative difference {worst:.1e}; median architectures/s: ghnd {fast:.3f}, reference"
-          f" {slow:.3f}, ratio {fast / slow:.1f}; ghnd makes an architecture and its graph in"
+          f" {slow:.3f}, ratio {fast / slow:.1f}" + (f", in bf16 {faster:.3f}, {faster / slow:.1f}" if bf16 else "") +
+          f"; ghnd makes an architecture and its graph in"
           f" {statistics.median(building):.1f} ms")
     return worst <= TOLERANCE
 
@@ -349,6 +359,7 @@ def main():
     parser.add_argument("--checkpoint")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warmup-steps", type=int, default=100)
+    parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--explain", type=int, default=0)
     parser.add_argument("--meta-batch", type=int, default=4)
     parser.add_argument("--batch-size", type=int, default=64)

@@ -5,9 +5,9 @@
  * DATA holds "images", f32 (M, H, W, C), and "labels", i32 (M); step s takes batch s modulo
  * M / batch_size. PLAN is an object: "batch_size", "lr", "warmup_steps", "weight_decay", "beta1",
  * "eps" and "clip_norm" of the recipe, those left out having its defaults; "threads"; "steps", for
- * every step a list of requests of the genotype form, as many for each; and "wait": if true, every
- * step begins when a line comes on standard input. A network with two linear layers has dropout;
- * for the same numbers elsewhere all should have one.
+ * every step a list of requests of the genotype form, as many for each; "precision", "f32" if left
+ * out; and "wait": if true, every step begins when a line comes on standard input. A network with
+ * two linear layers has dropout; for the same numbers elsewhere all should have one.
  *
  * Every step prints a JSON line: the mean of its networks' losses, the norm of the gradient before
  * clipping, the seconds of the step, and those that making architectures and graphs of the requests
@@ -52,15 +52,18 @@ static enum ghn_status read_plan(struct run *run, const char *path, struct ghn_e
         return ghn_fail(err, GHN_JSON, path, "%s", error.text);
     struct ghn_meta_recipe *r = &run->recipe;
     *r = ghn_meta_recipe_default;
-    r->precision = GHN_PRECISION_F32;
+    const char *precision = "f32";
     json_int_t warmup_steps = 0;
     const json_t *steps = NULL;
-    if (json_unpack_ex(run->plan, &error, 0, "{s?i, s?F, s?I, s?F, s?F, s?F, s?F, s?i, s?b, s:o}",
-                       "batch_size", &r->batch_size, "lr", &r->lr, "warmup_steps", &warmup_steps,
-                       "weight_decay", &r->weight_decay, "beta1", &r->beta1, "eps", &r->eps,
-                       "clip_norm", &r->clip_norm, "threads", &run->threads, "wait", &run->wait,
-                       "steps", &steps) != 0)
+    if (json_unpack_ex(run->plan, &error, 0,
+                       "{s?i, s?F, s?I, s?F, s?F, s?F, s?F, s?i, s?b, s?s, s:o}", "batch_size",
+                       &r->batch_size, "lr", &r->lr, "warmup_steps", &warmup_steps, "weight_decay",
+                       &r->weight_decay, "beta1", &r->beta1, "eps", &r->eps, "clip_norm",
+                       &r->clip_norm, "threads", &run->threads, "wait", &run->wait, "precision",
+                       &precision, "steps", &steps) != 0)
         return ghn_fail(err, GHN_WRONG_TYPE, path, "%s", error.text);
+    if (!ghn_precision_parse(precision, &r->precision))
+        return ghn_fail(err, GHN_OUT_OF_RANGE, path, "there is no precision \"%s\"", precision);
     r->warmup_steps = warmup_steps;
     r->steps = (int64_t)json_array_size(steps);
     r->meta_batch = (int)json_array_size(json_array_get(steps, 0));
