@@ -61,6 +61,12 @@ static enum MHD_Result note(void *context, enum MHD_ValueKind kind, const char *
         header->n_key++, header->key = text;
     else if (names(key, "Last-Event-ID"))
         header->last_event = text;
+    else if (names(key, "Range"))
+        header->condition.range = text;
+    else if (names(key, "If-Range"))
+        header->condition.if_range = text;
+    else if (names(key, "If-None-Match"))
+        header->condition.if_none_match = text;
     else if (names(key, "X-Request-Id"))
         header->request_id = text;
     else if (names(key, "Accept"))

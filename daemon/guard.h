@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "part.h"
 #include "problem.h"
 
 /* The fields of interest; texts are within MHD's memory and NULL where absent. */
@@ -15,7 +16,8 @@ struct ghnd_header {
     bool malformed; /* a name or value holds characters that it must not */
     const char *length, *transfer, *type, *encoding, *authorization, *request_id;
     const char *key, *last_event; /* Idempotency-Key, Last-Event-ID */
-    char accept[1024];            /* all Accept fields, joined by commas; what is longer is cut */
+    struct ghnd_condition condition;
+    char accept[1024]; /* all Accept fields, joined by commas; what is longer is cut */
 };
 
 void ghnd_header_read(struct MHD_Connection *connection, struct ghnd_header *ret);

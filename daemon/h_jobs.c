@@ -171,6 +171,37 @@ void ghnd_h_cancel(struct ghnd_request *request) {
     reply_job(request, &row);
 }
 
+/* Of the reply's file, which has `size` bytes, what the client asks for. */
+static void choose_part(struct ghnd_request *request, int64_t size) {
+    struct ghnd_reply *reply = &request->reply;
+    struct ghnd_condition condition = request->condition;
+    int64_t n = size;
+    if (request->method == GHND_HEAD)
+        condition.range = NULL;
+    reply->whole = size;
+    switch (ghnd_part_wanted(&condition, reply->etag, size, &reply->first, &n)) {
+    case GHND_PART_ALL:
+        reply->status = MHD_HTTP_OK;
+        break;
+    case GHND_PART_SOME:
+        reply->status = MHD_HTTP_PARTIAL_CONTENT;
+        break;
+    case GHND_PART_UNCHANGED:
+        (void)fclose(reply->file);
+        reply->file = NULL;
+        reply->type = NULL;
+        reply->name[0] = '\0';
+        reply->status = MHD_HTTP_NOT_MODIFIED;
+        n = 0;
+        break;
+    case GHND_PART_BEHIND:
+        ghnd_problem_set(&request->problem, GHND_E_RANGE_NOT_SATISFIABLE, "Range",
+                         "the file has %lld bytes", (long long)size);
+        break;
+    }
+    reply->size = (size_t)n;
+}
+
 void ghnd_h_parameters(struct ghnd_request *request) {
     struct ghnd_job_row row;
     if (!ghnd_find_job(request, &row))
@@ -185,8 +216,7 @@ void ghnd_h_parameters(struct ghnd_request *request) {
                          ghnd_job_state_name(row.state));
         return;
     }
-    reply->status = 200;
     reply->type = "application/octet-stream";
-    reply->size = (size_t)size;
     (void)snprintf(reply->name, sizeof(reply->name), "%s.safetensors", row.id);
+    choose_part(request, size);
 }

@@ -73,7 +73,8 @@ static struct MHD_Response *file_response(const struct ghnd_reply *reply) {
     int fd = fcntl(fileno(reply->file), F_DUPFD_CLOEXEC, 0);
     if (fd < 0)
         return NULL;
-    struct MHD_Response *response = MHD_create_response_from_fd64(reply->size, fd);
+    struct MHD_Response *response =
+        MHD_create_response_from_fd_at_offset64(reply->size, fd, (uint64_t)reply->first);
     if (!response)
         close(fd);
     return response;
@@ -164,6 +165,14 @@ static void add_headers(struct MHD_Response *response, const struct ghnd_request
         add(response, "Location", reply->location);
     if (reply->etag[0])
         add(response, "ETag", reply->etag);
+    if (reply->file)
+        add(response, "Accept-Ranges", "bytes");
+    if (reply->status == MHD_HTTP_PARTIAL_CONTENT) {
+        (void)snprintf(text, sizeof(text), "bytes %lld-%lld/%lld", (long long)reply->first,
+                       (long long)(reply->first + (int64_t)reply->size - 1),
+                       (long long)reply->whole);
+        add(response, "Content-Range", text);
+    }
     if (reply->replayed)
         add(response, "Idempotent-Replayed", "true");
     if (request->route == GHND_ROUTE_EVENTS)

@@ -175,6 +175,7 @@ void ghnd_request_check(struct ghnd_request *request, const char *url, const cha
     }
     request->route = ghnd_route_find(url, request->method, request->path_id);
     request->last_event = header.last_event;
+    request->condition = header.condition;
     (void)MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, note_query,
                                     &request->query);
     if (ghnd_app_life(request->app) >= GHND_STOPPING)

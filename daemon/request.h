@@ -12,6 +12,7 @@
 #include "conns.h"
 #include "events.h"
 #include "metrics.h"
+#include "part.h"
 #include "problem.h"
 #include "queue.h"
 #include "route.h"
@@ -28,7 +29,8 @@ struct ghnd_reply {
     size_t size;                      /* of body or fixed */
     _Atomic int64_t *counter;         /* the body's bytes count there until it is sent; NULL: no */
     struct ghnd_stream *stream;       /* owned; its size is the encoder's */
-    FILE *file;                       /* owned; its first `size` bytes */
+    FILE *file;                       /* owned; `size` bytes of it from `first` on */
+    int64_t first, whole;             /* with a status of 206 `whole` is the size of all of it */
     struct ghnd_subscription *events; /* owned */
     char name[80];                    /* the file name for Content-Disposition; "" for none */
     char location[32], etag[48];      /* values of these fields, "" for none */
@@ -65,11 +67,12 @@ struct ghnd_request {
     enum ghnd_route route;
     char path_id[GHND_PATH_ID + 1]; /* what {id} of the route's path stands for */
     struct ghnd_query query;
-    const char *key, *last_event; /* header fields, within MHD's memory; NULL where absent */
-    bool has_body;                /* the header announces one */
-    bool bad_target;              /* the request's target holds what it must not */
-    bool suspended;               /* counted in app->suspended; only the HTTP thread looks at it */
-    bool close;                   /* the connection is to end after the answer */
+    const char *key, *last_event;    /* header fields, within MHD's memory; NULL where absent */
+    struct ghnd_condition condition; /* likewise */
+    bool has_body;                   /* the header announces one */
+    bool bad_target;                 /* the request's target holds what it must not */
+    bool suspended; /* counted in app->suspended; only the HTTP thread looks at it */
+    bool close;     /* the connection is to end after the answer */
     char id[65];
 
     char *body;                      /* NUL-free bytes as they came */

@@ -1,5 +1,6 @@
 """Fine-tuning jobs: taken, looked at, followed, cancelled, and what is refused."""
 import base64
+import contextlib
 import json
 import os
 import threading
@@ -44,6 +45,29 @@ class Jobs(SharedDaemon):
         self.assertEqual(answer.headers["ETag"], again.headers["ETag"])
         head = self.daemon.request("HEAD", f"/jobs/{job['id']}/parameters")
         self.assertEqual(str(len(answer.body)), head.headers["Content-Length"])
+
+    def test_parameters_in_parts(self):
+        """A download that broke off goes on, and what is there already is not sent again."""
+        path = f"/jobs/{jobs.done(self.daemon, jobs.short())['id']}/parameters"
+        whole = self.daemon.get(path)
+        size, etag = len(whole.body), whole.headers["ETag"]
+        self.assertEqual("bytes", whole.headers["Accept-Ranges"])
+        with contextlib.closing(self.daemon.connect()) as connection:
+            for asked, first, last in (("bytes=0-0", 0, 0), (f"bytes=100-{2 * size}", 100, size - 1),
+                                       ("bytes=-64", size - 64, size - 1)):
+                part = self.daemon.request("GET", path, headers={"Range": asked, "If-Range": etag}, connection=connection)
+                self.assertEqual((206, f"bytes {first}-{last}/{size}", etag),
+                                 (part.status, part.headers["Content-Range"], part.headers["ETag"]))
+                self.assertEqual(whole.body[first:last + 1], part.body)
+            other = self.daemon.request("GET", path, headers={"Range": "bytes=5-", "If-Range": '"other"'},
+                                        connection=connection)
+            self.assertEqual((200, whole.body), (other.status, other.body))
+            same = self.daemon.request("GET", path, headers={"If-None-Match": f'"other", {etag}'}, connection=connection)
+            self.assertEqual((304, b"", etag), (same.status, same.body, same.headers["ETag"]))
+            behind = self.daemon.request("GET", path, headers={"Range": f"bytes={size}-"}, connection=connection)
+            self.assert_problem(behind, 416, "range_not_satisfiable", "Range")
+            head = self.daemon.request("HEAD", path, headers={"Range": "bytes=0-0"}, connection=connection)
+            self.assertEqual((200, str(size)), (head.status, head.headers["Content-Length"]))
 
     def test_it_starts_where_the_prediction_is(self):
         """With a learning rate of 0 the parameters stay as /predict gives them."""
