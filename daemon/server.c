@@ -121,9 +121,26 @@ static void end_job(struct ghnd_job *job, enum ghnd_job_fate fate) {
     MHD_resume_connection(request->connection); /* from here on the request is not ours */
 }
 
+/* Counts the request among the suspended ones, for which the daemon's end waits; false if it has
+ * begun already. The count comes first: either the main thread sees it, or this sees the end. */
+static bool count_suspended(struct ghnd_request *request) {
+    request->suspended = true;
+    atomic_fetch_add(&request->app->suspended, 1);
+    if (ghnd_app_life(request->app) < GHND_STOPPING)
+        return true;
+    count_resumed(request);
+    return false;
+}
+
 static enum MHD_Result submit(struct ghnd_request *request) {
     struct ghnd_app *app = request->app;
+    if (!count_suspended(request)) {
+        ghnd_problem_set(&request->problem, GHND_E_SHUTTING_DOWN, "",
+                         "the server is about to stop");
+        return ghnd_reply_send(request);
+    }
     if (!ghnd_queue_reserve(app->queue)) {
+        count_resumed(request);
         ghnd_problem_set(&request->problem, GHND_E_QUEUE_FULL, "",
                          "%lld requests are waiting already",
                          (long long)request->snapshot->config.queue_length);
@@ -135,8 +152,6 @@ static enum MHD_Result submit(struct ghnd_request *request) {
     request->job.run = end_job;
     request->job.deadline_ms =
         ghnd_now_ms() + ghnd_route_time_limit(request->route, &request->snapshot->config);
-    request->suspended = true;
-    atomic_fetch_add(&app->suspended, 1);
     MHD_suspend_connection(request->connection);
     ghnd_queue_push(app->queue, &request->job);
     return MHD_YES;
