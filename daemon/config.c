@@ -309,14 +309,15 @@ static enum ghn_status default_data_dir(struct ghnd_config *config, struct ghn_e
 
 /* Makes a path absolute, so that it means the same to workers, and that clients are not told parts
  * of it (worker/main.c hides those it knows by their beginning). */
-static enum ghn_status make_absolute(char **path, struct ghn_err *err) {
+static enum ghn_status make_absolute(char **path, const char *option, struct ghn_err *err) {
     char here[MAX_LINE], whole[2 * MAX_LINE];
     if (**path == '/')
         return GHN_OK;
     if (!getcwd(here, sizeof(here)))
-        return ghn_fail(err, GHN_IO, *path, "the working directory is not known: %s",
+        return ghn_fail(err, GHN_IO, option, "the working directory is not known: %s",
                         strerror(errno));
-    (void)snprintf(whole, sizeof(whole), "%s/%s", here, *path);
+    if (snprintf(whole, sizeof(whole), "%s/%s", here, *path) >= (int)sizeof(whole))
+        return ghn_fail(err, GHN_TOO_LARGE, option, "the path is longer than any may be");
     return set_text(path, whole, err);
 }
 
@@ -337,9 +338,9 @@ enum ghn_status ghnd_config_read(int argc, char **argv, enum ghnd_command *ret_c
     if (status == GHN_OK)
         status = default_data_dir(&config, err);
     if (status == GHN_OK)
-        status = make_absolute(&config.state_dir, err);
+        status = make_absolute(&config.state_dir, "--state-dir", err);
     if (status == GHN_OK)
-        status = make_absolute(&config.data_dir, err);
+        status = make_absolute(&config.data_dir, "--data-dir", err);
     if (status != GHN_OK) {
         ghnd_config_done(&config);
         return status;

@@ -108,16 +108,15 @@ static void refuse_queue(struct ghnd_request *request) {
 static bool has_room(struct ghnd_request *request, const struct work *work) {
     const struct ghnd_config *config = &request->snapshot->config;
     struct ghn_err err = GHN_ERR_INIT;
-    int64_t counts[GHND_N_JOB_STATES], waiting_ms;
-    if (!ghnd_ledger_succeeded(request, ghnd_ledger_count(work->ledger, counts, &waiting_ms, &err),
-                               &err))
+    int64_t counts[GHND_N_JOB_STATES];
+    if (!ghnd_ledger_succeeded(request, ghnd_ledger_count(work->ledger, counts, &err), &err))
         return false;
     if (counts[GHND_JOB_QUEUED] >= config->max_queued_jobs) {
         refuse_queue(request);
         return false;
     }
     int64_t space = ghnd_disk_free(ghnd_jobs_dir(request->app->jobs)),
-            needed = ghn_finetune_bytes(work->arch, &work->recipe);
+            needed = ghn_finetune_bytes(work->arch, &work->recipe) + (int64_t)work->n_upload;
     if (space < 0 || space - needed >= config->disk_reserve)
         return true;
     ghnd_problem_set(&request->problem, GHND_E_INSUFFICIENT_STORAGE, "",

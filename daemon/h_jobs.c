@@ -186,13 +186,8 @@ static void choose_part(struct ghnd_request *request, int64_t size) {
     case GHND_PART_SOME:
         reply->status = MHD_HTTP_PARTIAL_CONTENT;
         break;
-    case GHND_PART_UNCHANGED:
-        (void)fclose(reply->file);
-        reply->file = NULL;
-        reply->type = NULL;
-        reply->name[0] = '\0';
+    case GHND_PART_UNCHANGED: /* sent with the length that the file has, but without it */
         reply->status = MHD_HTTP_NOT_MODIFIED;
-        n = 0;
         break;
     case GHND_PART_BEHIND:
         ghnd_problem_set(&request->problem, GHND_E_RANGE_NOT_SATISFIABLE, "Range",

@@ -16,8 +16,8 @@ void ghnd_h_metrics(struct ghnd_request *request) {
     const char *reason;
     struct ghn_err err = GHN_ERR_INIT;
     struct ghnd_ledger *ledger = ghnd_jobs_ledger(app->jobs, &reason);
-    gauges.has_jobs =
-        ledger && ghnd_ledger_count(ledger, gauges.jobs, &gauges.waiting_ms, &err) == GHN_OK;
+    gauges.has_jobs = ledger && ghnd_ledger_count(ledger, gauges.jobs, &err) == GHN_OK &&
+                      ghnd_ledger_longest_wait(ledger, &gauges.waiting_ms, &err) == GHN_OK;
     gauges.restarts = ghnd_jobs_restarts(app->jobs);
     gauges.images_per_second = ghnd_jobs_speed(app->jobs);
     for (int phase = 0; phase < GHND_N_PHASES; phase++)

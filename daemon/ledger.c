@@ -1,5 +1,5 @@
-/* Locking: a function takes the lock of one of the two connections for all that it does with it.
- * What only reads has a connection of its own, and so never waits for the disk that another
+/* Locking: what is done with one of the two connections is done under its lock, and nobody holds
+ * both. What only reads has a connection of its own, and so does not wait for the disk that another
  * thread's change is being written to; it sees all that has been committed (SQLite's WAL). */
 #include "ledger.h"
 
@@ -119,17 +119,17 @@ static bool run(struct connection *at, const char *sql) {
     return sqlite3_exec(at->db, sql, NULL, NULL, NULL) == SQLITE_OK;
 }
 
-static enum ghn_status connect(const char *path, struct connection *at, struct ghn_err *err) {
-    if (sqlite3_open_v2(path, &at->db,
-                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_NOMUTEX,
-                        NULL) != SQLITE_OK)
+static enum ghn_status open_connection(const char *path, int flags, struct connection *at,
+                                       struct ghn_err *err) {
+    if (sqlite3_open_v2(path, &at->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | flags, NULL) !=
+        SQLITE_OK)
         return failed(at, err);
     sqlite3_busy_timeout(at->db, 2000); /* an operator's sqlite3, at most */
     return GHN_OK;
 }
 
 static enum ghn_status open_writer(const char *path, struct connection *at, struct ghn_err *err) {
-    enum ghn_status status = connect(path, at, err);
+    enum ghn_status status = open_connection(path, SQLITE_OPEN_CREATE, at, err);
     if (status == GHN_OK)
         status = check_version(at, err);
     if (status == GHN_OK)
@@ -140,10 +140,10 @@ static enum ghn_status open_writer(const char *path, struct connection *at, stru
 }
 
 static enum ghn_status open_reader(const char *path, struct connection *at, struct ghn_err *err) {
-    enum ghn_status status = connect(path, at, err);
+    enum ghn_status status = open_connection(path, 0, at, err);
     if (status == GHN_OK && !run(at, "PRAGMA query_only = ON"))
         status = failed(at, err);
-    return status;
+    return status == GHN_OK ? check_version(at, err) : status; /* which reads the file */
 }
 
 enum ghn_status ghnd_ledger_open(const char *path, struct ghnd_ledger **ret, struct ghn_err *err) {
@@ -384,24 +384,33 @@ enum ghn_status ghnd_ledger_next(struct ghnd_ledger *ledger, const char *const *
 }
 
 enum ghn_status ghnd_ledger_count(struct ghnd_ledger *ledger, int64_t *counts,
-                                  int64_t *ret_waiting_ms, struct ghn_err *err) {
+                                  struct ghn_err *err) {
     struct query query;
-    int64_t read[GHND_N_JOB_STATES] = {0}, waiting = 0;
-    begin(&query, &ledger->reader, "SELECT state, count(*), min(created) FROM jobs GROUP BY state");
+    int64_t read[GHND_N_JOB_STATES] = {0};
+    begin(&query, &ledger->reader, "SELECT state, count(*) FROM jobs GROUP BY state");
     while (step(&query)) {
         int state = sqlite3_column_int(query.statement, 0);
-        if (state < 0 || state >= GHND_N_JOB_STATES)
-            continue;
-        read[state] += sqlite3_column_int64(query.statement, 1);
-        if (state == GHND_JOB_QUEUED)
-            waiting = now_ms() - sqlite3_column_int64(query.statement, 2);
+        if (state >= 0 && state < GHND_N_JOB_STATES)
+            read[state] += sqlite3_column_int64(query.statement, 1);
     }
     enum ghn_status status = end(&query, NULL, err);
-    if (status != GHN_OK)
-        return status;
-    memcpy(counts, read, sizeof(read));
-    *ret_waiting_ms = waiting > 0 ? waiting : 0; /* the clock may have been set back */
-    return GHN_OK;
+    if (status == GHN_OK)
+        memcpy(counts, read, sizeof(read));
+    return status;
+}
+
+enum ghn_status ghnd_ledger_longest_wait(struct ghnd_ledger *ledger, int64_t *ret_ms,
+                                         struct ghn_err *err) {
+    struct query query;
+    int64_t now = now_ms(), created = now;
+    begin(&query, &ledger->reader,
+          "SELECT created FROM jobs WHERE state = 0 ORDER BY number LIMIT 1");
+    if (step(&query))
+        created = sqlite3_column_int64(query.statement, 0);
+    enum ghn_status status = end(&query, NULL, err);
+    if (status == GHN_OK) /* the clock may have been set back, and an entry hold nonsense */
+        *ret_ms = created > 0 && created < now ? now - created : 0;
+    return status;
 }
 
 enum ghn_status ghnd_ledger_move(struct ghnd_ledger *ledger, const char *id, enum ghnd_job_state to,

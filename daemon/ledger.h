@@ -1,8 +1,8 @@
 /* The ledger of jobs: what was promised to clients, in SQLite (WAL, synchronous = FULL: a
  * transaction that has returned survives power loss).
  *
- * A job's state moves by compare-and-swap only. Thread-safe; what only reads never waits for what
- * another thread writes. */
+ * A job's state moves by compare-and-swap only. Thread-safe; what only reads does not wait for
+ * another thread's writing. */
 #ifndef GHND_LEDGER_H
 #define GHND_LEDGER_H
 
@@ -80,10 +80,13 @@ enum ghn_status ghnd_ledger_next(struct ghnd_ledger *ledger, const char *const *
                                  bool *ret_found, struct ghnd_job_row *row,
                                  struct ghn_err *err) GHN_MUST_CHECK;
 
-/* Jobs by state, into counts (GHND_N_JOB_STATES), and for how many milliseconds the oldest queued
- * one has waited, 0 if none does. */
+/* Jobs by state, into counts (GHND_N_JOB_STATES). */
 enum ghn_status ghnd_ledger_count(struct ghnd_ledger *ledger, int64_t *counts,
-                                  int64_t *ret_waiting_ms, struct ghn_err *err) GHN_MUST_CHECK;
+                                  struct ghn_err *err) GHN_MUST_CHECK;
+
+/* For how many milliseconds the oldest queued job has waited; 0 if none does. */
+enum ghn_status ghnd_ledger_longest_wait(struct ghnd_ledger *ledger, int64_t *ret_ms,
+                                         struct ghn_err *err) GHN_MUST_CHECK;
 
 /* Moves a job to a state if it is queued or running; *ret_moved tells whether it was. With `why`
  * (else NULL) its where and message are kept, as what became of the job under `code`. */

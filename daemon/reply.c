@@ -59,8 +59,10 @@ void ghnd_reply_done(struct ghnd_reply *reply) {
 /* Puts the problem's document in the reply's place. */
 static void reply_problem(struct ghnd_request *request) {
     struct ghnd_reply *reply = &request->reply;
+    int64_t whole = reply->whole;
     ghnd_reply_done(reply);
-    *reply = (struct ghnd_reply){.status = ghnd_error_http(request->problem.error),
+    *reply = (struct ghnd_reply){.whole = whole,
+                                 .status = ghnd_error_http(request->problem.error),
                                  .type = "application/problem+json"};
     json_t *json = ghnd_problem_json(&request->problem, request->id);
     reply->body = json ? json_dumps(json, JSON_COMPACT) : NULL;
@@ -114,7 +116,8 @@ static struct MHD_Response *make_response(struct ghnd_request *request) {
             reply->events = NULL;
         return response;
     }
-    request->size = reply->size;
+    bool bare = request->method == GHND_HEAD || reply->status == MHD_HTTP_NOT_MODIFIED;
+    request->size = bare ? 0 : reply->size;
     if (reply->file)
         return file_response(reply);
     if (!reply->body)
@@ -171,6 +174,10 @@ static void add_headers(struct MHD_Response *response, const struct ghnd_request
         (void)snprintf(text, sizeof(text), "bytes %lld-%lld/%lld", (long long)reply->first,
                        (long long)(reply->first + (int64_t)reply->size - 1),
                        (long long)reply->whole);
+        add(response, "Content-Range", text);
+    }
+    if (error == GHND_E_RANGE_NOT_SATISFIABLE) {
+        (void)snprintf(text, sizeof(text), "bytes */%lld", (long long)reply->whole);
         add(response, "Content-Range", text);
     }
     if (reply->replayed)

@@ -29,7 +29,7 @@ struct ghnd_request *ghnd_request_new(struct ghnd_app *app, struct MHD_Connectio
     return request;
 }
 
-static void free_body(struct ghnd_request *request) {
+void ghnd_request_free_body(struct ghnd_request *request) {
     free(request->body);
     atomic_fetch_sub(&request->app->body_bytes, (int64_t)request->body_capacity);
     request->body = NULL;
@@ -41,7 +41,7 @@ void ghnd_request_free(struct ghnd_request *request) {
         return;
     atomic_fetch_sub(&request->app->active, 1);
     ghnd_reply_done(&request->reply);
-    free_body(request);
+    ghnd_request_free_body(request);
     ghnd_snapshot_unref(request->snapshot);
     free(request);
 }
@@ -77,7 +77,7 @@ static enum MHD_Result note_query(void *context, enum MHD_ValueKind kind, const 
         query->limit = text;
     else if (strcmp(key, "before") == 0)
         query->before = text;
-    else
+    else if (!query->unknown)
         query->unknown = key;
     return MHD_YES;
 }
@@ -117,6 +117,30 @@ static bool check_route(struct ghnd_request *request, const struct ghnd_header *
     return true;
 }
 
+/* What the bodies of all requests may take: one that is alone is bounded by its own limit only. */
+static int64_t bodies_limit(const struct ghnd_config *config) {
+    return config->max_bodies_bytes > config->max_body_bytes ? config->max_bodies_bytes
+                                                             : config->max_body_bytes;
+}
+
+/* Counts so many more bytes, if they are to be had. */
+static bool take_bytes(struct ghnd_request *request, int64_t more) {
+    _Atomic int64_t *bytes = &request->app->body_bytes;
+    int64_t limit = bodies_limit(&request->snapshot->config), taken = atomic_load(bytes);
+    do {
+        if (more > limit - taken)
+            return false;
+    } while (!atomic_compare_exchange_weak(bytes, &taken, taken + more));
+    return true;
+}
+
+static void refuse_bodies(struct ghnd_request *request) {
+    ghnd_problem_set(&request->problem, GHND_E_OVERLOADED, "",
+                     "the bodies of requests take %lld bytes of the %lld set aside for them",
+                     (long long)atomic_load(&request->app->body_bytes),
+                     (long long)bodies_limit(&request->snapshot->config));
+}
+
 static bool check_body(struct ghnd_request *request, const struct ghnd_header *header,
                        uint64_t length) {
     int64_t limit = ghnd_route_body_limit(request->route, &request->snapshot->config);
@@ -131,6 +155,11 @@ static bool check_body(struct ghnd_request *request, const struct ghnd_header *h
         ghnd_problem_set(&request->problem, GHND_E_BODY_TOO_LARGE, "Content-Length",
                          "the body has %llu bytes; the limit is %lld", (unsigned long long)length,
                          (long long)limit);
+        return false;
+    }
+    if ((int64_t)length >
+        bodies_limit(&request->snapshot->config) - atomic_load(&request->app->body_bytes)) {
+        refuse_bodies(request); /* before it is sent in vain */
         return false;
     }
     if (limit > 0 && header->type && (header->n_type > 1 || !is_json(header->type))) {
@@ -166,6 +195,7 @@ void ghnd_request_check(struct ghnd_request *request, const char *url, const cha
         return;
     }
     request->has_body = length > 0 || header.transfer;
+    request->body_announced = length;
     adopt_id(request, header.request_id);
     if (request->bad_target) {
         ghnd_problem_set(&request->problem, GHND_E_BAD_REQUEST, "",
@@ -186,22 +216,22 @@ void ghnd_request_check(struct ghnd_request *request, const char *url, const cha
         check_accept(request, &header);
 }
 
-/* Makes room for n more bytes; GHND_E_OVERLOADED or GHND_E_LIBRARY_NO_MEMORY if there is none.
- * Grown as bytes arrive, whatever length was announced. */
+/* Makes room for n more bytes of at most `limit` in all; GHND_E_OVERLOADED or
+ * GHND_E_LIBRARY_NO_MEMORY if there is none. Grown as bytes arrive, whatever length was announced.
+ */
 static enum ghnd_error grow_body(struct ghnd_request *request, size_t n, size_t limit) {
-    const struct ghnd_config *config = &request->snapshot->config;
     size_t needed = request->body_size + n;
     if (needed <= request->body_capacity)
         return 0;
-    size_t capacity = needed < limit / 2 ? 2 * needed : limit;
+    size_t most = request->body_announced ? (size_t)request->body_announced : limit;
+    size_t capacity = needed < most / 2 ? 2 * needed : most;
     int64_t more = (int64_t)(capacity - request->body_capacity);
-    int64_t all = atomic_fetch_add(&request->app->body_bytes, more) + more;
-    /* A body that is alone is bounded by its own limit only, or it would never be taken. */
-    bool fits = all <= config->max_bodies_bytes || all == (int64_t)capacity;
-    char *body = fits ? realloc(request->body, capacity) : NULL;
+    if (!take_bytes(request, more))
+        return GHND_E_OVERLOADED;
+    char *body = realloc(request->body, capacity);
     if (!body) {
         atomic_fetch_sub(&request->app->body_bytes, more);
-        return fits ? GHND_E_LIBRARY_NO_MEMORY : GHND_E_OVERLOADED;
+        return GHND_E_LIBRARY_NO_MEMORY;
     }
     request->body = body;
     request->body_capacity = capacity;
@@ -210,14 +240,12 @@ static enum ghnd_error grow_body(struct ghnd_request *request, size_t n, size_t 
 
 static void drop_body(struct ghnd_request *request, enum ghnd_error error, size_t limit) {
     request->body_dropped = true;
-    free_body(request);
+    ghnd_request_free_body(request);
     if (error == GHND_E_BODY_TOO_LARGE)
         ghnd_problem_set(&request->problem, error, "",
                          "the body is larger than the limit of %zu bytes", limit);
     else if (error == GHND_E_OVERLOADED)
-        ghnd_problem_set(&request->problem, error, "",
-                         "the bodies of all requests take %lld bytes, as much as they may",
-                         (long long)request->snapshot->config.max_bodies_bytes);
+        refuse_bodies(request);
     else
         ghnd_problem_set(&request->problem, error, "", "not enough memory");
 }

@@ -23,14 +23,14 @@
  * empty answer. */
 struct ghnd_reply {
     int status;
-    const char *type;                 /* static */
-    char *body;                       /* from malloc, owned */
-    const char *fixed;                /* static */
-    size_t size;                      /* of body or fixed */
-    _Atomic int64_t *counter;         /* the body's bytes count there until it is sent; NULL: no */
-    struct ghnd_stream *stream;       /* owned; its size is the encoder's */
-    FILE *file;                       /* owned; `size` bytes of it from `first` on */
-    int64_t first, whole;             /* with a status of 206 `whole` is the size of all of it */
+    const char *type;           /* static */
+    char *body;                 /* from malloc, owned */
+    const char *fixed;          /* static */
+    size_t size;                /* of body or fixed */
+    _Atomic int64_t *counter;   /* the body's bytes count there until it is sent; NULL: no */
+    struct ghnd_stream *stream; /* owned; its size is the encoder's */
+    FILE *file;                 /* owned; `size` bytes of it from `first` on */
+    int64_t first, whole;       /* `whole` is the size of all of it, where a part is asked for */
     struct ghnd_subscription *events; /* owned */
     char name[80];                    /* the file name for Content-Disposition; "" for none */
     char location[32], etag[48];      /* values of these fields, "" for none */
@@ -38,7 +38,7 @@ struct ghnd_reply {
 };
 
 /* What the target of GET /jobs asks for; texts are within MHD's memory and NULL where absent.
- * `unknown` is a field that there is not. */
+ * `unknown` is the first field that there is not; other routes pass over fields. */
 struct ghnd_query {
     const char *state, *limit, *before, *unknown;
 };
@@ -76,6 +76,7 @@ struct ghnd_request {
     char id[65];
 
     char *body;                      /* NUL-free bytes as they came */
+    uint64_t body_announced;         /* its length; 0: it comes in chunks */
     size_t body_size, body_capacity; /* the capacity is counted in app->body_bytes */
     bool body_dropped;               /* problem says why; what still comes is not kept */
 
@@ -93,6 +94,9 @@ struct ghnd_request {
 /* A request whose first line has arrived; NULL if there is no memory. */
 struct ghnd_request *ghnd_request_new(struct ghnd_app *app, struct MHD_Connection *connection,
                                       struct ghnd_conn *conn, const char *target);
+
+/* Frees the body, of which nothing is needed any more once a handler has run. */
+void ghnd_request_free_body(struct ghnd_request *request);
 
 /* Frees what a reply holds and makes it an empty one. */
 void ghnd_reply_done(struct ghnd_reply *reply);

@@ -117,6 +117,7 @@ static void end_job(struct ghnd_job *job, enum ghnd_job_fate fate) {
         ghnd_problem_set(&request->problem, GHND_E_CLIENT_CLOSED, "", "the client went away");
     else
         ghnd_route_handler(request->route)(request);
+    ghnd_request_free_body(request); /* the answer may take its time */
     request->stage = GHND_STAGE_DONE;
     MHD_resume_connection(request->connection); /* from here on the request is not ours */
 }

@@ -26,10 +26,13 @@ static int64_t read_limit(const char *path) {
 }
 
 /* The least limit of a group and those around it. In a container the path may be one of the world
- * outside: then what is mounted is the group itself, the end of the walk. */
+ * outside: then what is mounted is the group itself, the end of the walk. (A path with "..", of a
+ * process outside its namespace, says nothing about what is mounted.) */
 static int64_t least_limit(const char *root, const struct hierarchy *hierarchy, char *group) {
     char path[2 * MAX_PATH];
     int64_t least = INT64_MAX;
+    if (strstr(group, "/.."))
+        return least;
     for (char *end = group + strlen(group); end; end = strrchr(group, '/')) {
         *end = '\0';
         (void)snprintf(path, sizeof(path), "%s%s%s/%s", root, hierarchy->mount, group,
@@ -39,6 +42,15 @@ static int64_t least_limit(const char *root, const struct hierarchy *hierarchy, 
             least = limit;
     }
     return least;
+}
+
+/* Whether "memory" is among controllers separated by commas. */
+static bool has_memory(char *controllers) {
+    char *rest = NULL;
+    for (char *name = strtok_r(controllers, ",", &rest); name; name = strtok_r(NULL, ",", &rest))
+        if (strcmp(name, "memory") == 0)
+            return true;
+    return false;
 }
 
 /* A line of /proc/self/cgroup is NUMBER:CONTROLLERS:PATH, and v2's has no controllers. */
@@ -55,7 +67,7 @@ int64_t ghn__cgroup_memory(const char *root) {
         *group++ = '\0';
         group[strcspn(group, "\n")] = '\0';
         bool is_v2 = controllers[1] == '\0';
-        if (!is_v2 && strcmp(controllers + 1, "memory") != 0)
+        if (!is_v2 && !has_memory(controllers + 1))
             continue;
         int64_t limit = least_limit(root, is_v2 ? &v2 : &v1, group);
         if (limit < least)

@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-/* Bytes of memory that the process may come to use before the kernel kills something: the
+/* Bytes of memory that the process may at most come to use before the kernel kills something: the
  * machine's, or the least limit of a control group that the process is in (v2's memory.max, v1's
  * memory.limit_in_bytes) where that is less. Swap does not count. INT64_MAX if nobody can tell. */
 int64_t ghn_machine_memory(void);

@@ -87,7 +87,7 @@ enum ghn_status ghn_finetune_fits(const struct ghn_arch *arch, const struct ghn_
 int64_t ghn_finetune_steps(const struct ghn_recipe *recipe, int64_t images, int *ret_batch);
 
 /* Bytes that the files of a training come to while it runs: parameters, the state and the next
- * state beside it. */
+ * state beside it; not counted are running statistics and what it starts from. */
 int64_t ghn_finetune_bytes(const struct ghn_arch *arch, const struct ghn_recipe *recipe);
 
 /* Trains params by recipe; if options->dir holds a state, goes on from that instead. A new training

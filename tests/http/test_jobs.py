@@ -64,8 +64,10 @@ class Jobs(SharedDaemon):
             self.assertEqual((200, whole.body), (other.status, other.body))
             same = self.daemon.request("GET", path, headers={"If-None-Match": f'"other", {etag}'}, connection=connection)
             self.assertEqual((304, b"", etag), (same.status, same.body, same.headers["ETag"]))
+            self.assertIn(same.headers["Content-Length"], (None, str(size)))
             behind = self.daemon.request("GET", path, headers={"Range": f"bytes={size}-"}, connection=connection)
             self.assert_problem(behind, 416, "range_not_satisfiable", "Range")
+            self.assertEqual(f"bytes */{size}", behind.headers["Content-Range"])
             head = self.daemon.request("HEAD", path, headers={"Range": "bytes=0-0"}, connection=connection)
             self.assertEqual((200, str(size)), (head.status, head.headers["Content-Length"]))
 

@@ -1,5 +1,6 @@
 """Jobs on a full disk, in a folder that cannot be written, with data sets that change, with a ledger that fails:
 each ends in a documented state, with a message, and the last good parameters are kept."""
+import base64
 import contextlib
 import math
 import os
@@ -138,6 +139,25 @@ class Faults(unittest.TestCase):
             large = {**jobs.short(), **networks.chain(2, 512)}
             self.assert_problem(jobs.submit(daemon, large), 507, "insufficient_storage")
             self.assertEqual("succeeded", jobs.done(daemon, jobs.short())["state"])
+
+    def test_a_job_that_cannot_be_written(self):
+        """It is not taken, and nothing of it stays; a limit on files stands in for a quota."""
+        network = networks.chain(2, 128)
+        with self.daemon() as daemon:
+            parameters = daemon.predict(network).body
+        limit = len(parameters) // 2
+
+        def preexec():
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        body = {**jobs.short(init="upload", parameters=base64.b64encode(parameters).decode()), **network}
+        with self.daemon(preexec=preexec) as daemon:
+            answer = jobs.submit(daemon, body)
+            self.assert_problem(answer, 500, "io", "state-dir")
+            self.assertNotIn(self.folder, answer.body.decode())
+            self.assertEqual(["lock"], os.listdir(os.path.join(self.folder, "jobs")))
+            self.assertEqual("succeeded", jobs.done(daemon, jobs.short())["state"])
+        with self.daemon() as daemon:
+            self.assertEqual("succeeded", jobs.done(daemon, body)["state"])
 
     def test_a_limit_on_files(self):
         """A stand-in for a quota: nothing longer than so many bytes can be written."""

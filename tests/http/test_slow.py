@@ -249,20 +249,32 @@ class Numbers(unittest.TestCase):
             wait_for(lambda: daemon.metric("ghnd_prediction_bytes") == 0)
 
     def test_memory_budget_of_bodies(self):
-        """What has arrived of a body counts until the request ends; one alone is always taken."""
+        """What has arrived of a body counts until it has been read; one alone is always taken."""
         big = json.dumps(networks.chain(12, 512)).encode()
         big += b" " * (100000 - len(big))
-        with Daemon("--max-bodies-bytes", "64K") as daemon:
+
+        def is_free(daemon):
+            wait_for(lambda: daemon.metric("ghnd_body_bytes") == 0)
+        with Daemon("--max-bodies-bytes", "64K", "--max-body-bytes", "100000") as daemon:
             self.assertEqual(200, daemon.predict(big).status)
+            is_free(daemon)
             with daemon.socket() as raw:
                 raw.sendall(request(big)[:-1])
                 wait_for(lambda: daemon.metric("ghnd_body_bytes") >= len(big) - 1)
-                answer = daemon.predict(networks.chain(12, 512))
-                self.assertEqual((503, "overloaded"), (answer.status, answer.json()["code"]))
-                self.assertIn("Retry-After", answer.headers)
-            wait_for(lambda: daemon.metric("ghnd_body_bytes") == 0)
-            self.assertEqual(200, daemon.predict(big).status)
-            self.assertEqual(0, daemon.metric("ghnd_body_bytes"))
+                for body in (big, networks.chain(12, 512)):
+                    answer = daemon.predict(body)
+                    self.assertEqual((503, "overloaded"), (answer.status, answer.json()["code"]))
+                    self.assertIn("Retry-After", answer.headers)
+                chunks = daemon.request("POST", "/predict", iter([b"{" + b" " * 5000]),
+                                        {"Content-Type": "application/json"})
+                self.assertEqual((503, "overloaded"), (chunks.status, chunks.json()["code"]))
+            is_free(daemon)
+            with daemon.socket(receive_buffer=4096) as raw:
+                raw.sendall(request(big))
+                raw.recv(100)
+                is_free(daemon)  # while the answer is being sent
+                self.assertGreater(daemon.metric("ghnd_prediction_bytes"), 0)
+                self.assertEqual(200, daemon.predict(big, "application/vnd.ghn.blocks").status)
 
     def test_connection_limit_recovers(self):
         with Daemon("--max-connections", "4", "--http-threads", "2") as daemon:

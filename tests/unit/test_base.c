@@ -1,4 +1,4 @@
-/* lib/base: status, UTF-8, memory, random numbers, the thread pool. */
+/* lib/base: status, UTF-8, memory, random numbers, the thread pool, the machine's memory. */
 #include <errno.h>
 #include <ftw.h>
 #include <math.h>
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -241,11 +242,16 @@ static void control_groups_limit_memory(void **state) {
 
     /* In a container of v1 the path is the host's, and the mount the group. */
     assert_non_null(mkdtemp(v1));
-    put(v1, "proc/self/cgroup", "5:cpu,cpuacct:/x\n4:memory:/docker/0123\n0::/\n");
+    put(v1, "proc/self/cgroup", "5:cpu,cpuacct:/x\n4:hugetlb,memory:/docker/0123\n0::/\n");
     put(v1, "sys/fs/cgroup/memory/memory.limit_in_bytes", "1000000000\n");
     put(v1, "sys/fs/cgroup/x/memory.max", "5\n");
     assert_true(ghn__cgroup_memory(v1) == 1000000000);
-    assert_true(ghn_machine_memory() > 0);
+    put(v1, "sys/fs/cgroup/memory/docker/0123/memory.limit_in_bytes", "500000000\n");
+    assert_true(ghn__cgroup_memory(v1) == 500000000);
+    put(v1, "proc/self/cgroup", "4:memory:/../x\n");
+    assert_true(ghn__cgroup_memory(v1) == INT64_MAX);
+    assert_in_range(ghn_machine_memory(), 1 << 20,
+                    (int64_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE));
     remove_tree(v2);
     remove_tree(v1);
 }

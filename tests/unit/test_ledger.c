@@ -4,7 +4,9 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -257,13 +259,18 @@ static void test_list(void **state) {
     int64_t counts[GHND_N_JOB_STATES], waiting_ms = -1;
     tamper(f, "UPDATE jobs SET created = created - 5000 WHERE id <> 'aaaaaaaaaaaaaaa3'");
     reopen(f);
-    assert_int_equal(GHN_OK, ghnd_ledger_count(f->ledger, counts, &waiting_ms, &err));
+    assert_int_equal(GHN_OK, ghnd_ledger_count(f->ledger, counts, &err));
     assert_int_equal(2, counts[GHND_JOB_QUEUED]);
     assert_int_equal(1, counts[GHND_JOB_CANCELLED]);
+    assert_int_equal(GHN_OK, ghnd_ledger_longest_wait(f->ledger, &waiting_ms, &err));
     assert_in_range(waiting_ms, 5000, 4000000);
+    tamper(f, "UPDATE jobs SET created = -9223372036854775808 WHERE number = 1");
+    assert_int_equal(GHN_OK, ghnd_ledger_longest_wait(f->ledger, &waiting_ms, &err));
+    assert_int_equal(0, waiting_ms);
     assert_true(move(f, A, GHND_JOB_CANCELLED));
     assert_true(move(f, C, GHND_JOB_CANCELLED));
-    assert_int_equal(GHN_OK, ghnd_ledger_count(f->ledger, counts, &waiting_ms, &err));
+    waiting_ms = -1;
+    assert_int_equal(GHN_OK, ghnd_ledger_longest_wait(f->ledger, &waiting_ms, &err));
     assert_int_equal(0, waiting_ms);
 }
 
@@ -345,8 +352,8 @@ static void test_a_damaged_row_ends(void **state) {
     add(f, B);
     tamper(f, "UPDATE jobs SET steps = -1 WHERE id = 'aaaaaaaaaaaaaaa1'");
     reopen(f);
-    int64_t counts[GHND_N_JOB_STATES], waiting_ms;
-    assert_int_equal(GHN_OK, ghnd_ledger_count(f->ledger, counts, &waiting_ms, &err));
+    int64_t counts[GHND_N_JOB_STATES];
+    assert_int_equal(GHN_OK, ghnd_ledger_count(f->ledger, counts, &err));
     assert_int_equal(1, counts[GHND_JOB_QUEUED]);
     assert_int_equal(1, counts[GHND_JOB_FAILED]);
     assert_true(get(f, A).finished > INT64_C(1500000000000));
@@ -407,6 +414,47 @@ static void test_a_damaged_file(void **state) {
     expect_no_ledger(f->path, "damaged");
 }
 
+struct mover {
+    struct fixture *f;
+    atomic_bool ended;
+};
+
+static void *move_a(void *context) {
+    struct mover *mover = context;
+    bool moved = move(mover->f, A, GHND_JOB_CANCELLED);
+    atomic_store(&mover->ended, true);
+    return moved ? context : NULL;
+}
+
+/* While the file is locked, a change waits for it, and who only reads does not wait for either. */
+static void test_readers_do_not_wait_for_writers(void **state) {
+    struct fixture *f = *state;
+    struct mover mover = {.f = f};
+    struct ghn_err err = GHN_ERR_INIT;
+    struct ghnd_job_row rows[2];
+    pthread_t thread;
+    sqlite3 *db;
+    void *moved = NULL;
+    int64_t counts[GHND_N_JOB_STATES];
+    int n = 0;
+    add(f, A);
+    assert_int_equal(SQLITE_OK, sqlite3_open(f->path, &db));
+    assert_int_equal(SQLITE_OK, sqlite3_exec(db, "BEGIN IMMEDIATE", NULL, NULL, NULL));
+    assert_int_equal(0, pthread_create(&thread, NULL, move_a, &mover));
+    (void)usleep(100000); /* so that it is under way */
+    assert_int_equal(GHND_JOB_QUEUED, get(f, A).state);
+    assert_int_equal(GHN_OK, ghnd_ledger_count(f->ledger, counts, &err));
+    assert_int_equal(GHN_OK, ghnd_ledger_list(f->ledger, -1, 0, 2, rows, &n, &err));
+    bool ended = atomic_load(&mover.ended);
+    assert_int_equal(SQLITE_OK, sqlite3_exec(db, "COMMIT", NULL, NULL, NULL));
+    assert_int_equal(SQLITE_OK, sqlite3_close(db));
+    assert_int_equal(0, pthread_join(thread, &moved));
+    assert_false(ended);
+    assert_non_null(moved);
+    assert_int_equal(1, n);
+    assert_int_equal(GHND_JOB_CANCELLED, get(f, A).state);
+}
+
 int main(void) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
     const struct CMUnitTest tests[] = {
@@ -420,6 +468,7 @@ int main(void) {
         TEST(test_what_is_next),
         TEST(test_list),
         TEST(test_attempts),
+        TEST(test_readers_do_not_wait_for_writers),
         TEST(test_retention),
         TEST(test_a_damaged_row_is_set_aside),
         TEST(test_a_damaged_row_ends),
