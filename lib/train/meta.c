@@ -300,21 +300,12 @@ static enum ghn_status settle(struct training *t, struct ghn_err *err) {
     return status;
 }
 
-/* Seconds of training at the latest validation of a history, 0 if there is none. */
-static double last_validation(const json_t *history) {
-    for (size_t i = json_array_size(history); i > 0; i--) {
-        const json_t *point = json_array_get(history, i - 1);
-        if (json_is_number(json_object_get(point, "validation")))
-            return json_number_value(json_object_get(point, "seconds"));
-    }
-    return 0;
-}
-
 static enum ghn_status train(struct training *t, struct ghn_err *err) {
     enum ghn_status status = GHN_OK;
     ghn_loader_seek(t->loader, t->learner.counters.step);
     t->saved = t->pointed = t->clock = ghn_seconds();
-    t->validated = last_validation(t->history);
+    t->validated =
+        json_number_value(json_object_get(ghn__meta_last_validation(t->history), "seconds"));
     report(t);
     if (t->learner.counters.step >= t->recipe->steps)
         return save(t, err); /* that it is all there, whatever became of the last checkpoint */

@@ -153,6 +153,9 @@ struct ghn__meta_state {
  * NULL: no memory. */
 json_t *ghn__meta_stages(const struct ghn_model *model);
 
+/* The latest point of a history that has a validation; NULL if none has. Borrowed. */
+const json_t *ghn__meta_last_validation(const json_t *history);
+
 /* What a checkpoint's metadata says of its training and of those before it, and `more`, strings, or
  * NULL. A new reference; NULL: no memory. */
 json_t *ghn__meta_provenance(const struct ghn__meta_state *state, const json_t *more);

@@ -41,6 +41,24 @@ static json_t *number(int64_t value) {
     return json_sprintf("%lld", (long long)value);
 }
 
+const json_t *ghn__meta_last_validation(const json_t *history) {
+    for (size_t i = json_array_size(history); i > 0; i--) {
+        const json_t *point = json_array_get(history, i - 1);
+        if (json_is_number(json_object_get(point, "validation")))
+            return point;
+    }
+    return NULL;
+}
+
+/* Adds what the latest validation found, if there was one; false if there is no memory. */
+static bool add_validation(json_t *root, const json_t *history) {
+    const json_t *point = ghn__meta_last_validation(history);
+    return !point || json_object_set_new(
+                         root, "training_validation",
+                         as_text(json_pack("{s:O, s:O}", "step", json_object_get(point, "step"),
+                                           "top1", json_object_get(point, "validation")))) == 0;
+}
+
 json_t *ghn__meta_provenance(const struct ghn__meta_state *state, const json_t *more) {
     const struct ghn__meta_counters *c = state->counters;
     const struct ghn_dataset *dataset = state->dataset;
@@ -53,7 +71,7 @@ json_t *ghn__meta_provenance(const struct ghn__meta_state *state, const json_t *
         "training_recipe", as_text(ghn__meta_recipe_identity(state->recipe)),
         "training_decay_steps", number(state->recipe->decay_steps), "dataset", dataset->name,
         "dataset_kind", ghn_dataset_kind_name(dataset->kind), "trained", "true");
-    bool failed = !root;
+    bool failed = !root || !add_validation(root, *state->history);
     if (more && !failed)
         failed = json_object_update(root, (json_t *)(uintptr_t)more) != 0;
     if (json_array_size(*state->stages) > 0 && !failed)

@@ -500,6 +500,21 @@ static void test_validation_of_sittings(void **state) {
         err = (struct ghn_err)GHN_ERR_INIT;
     }
     assert_int_equal(validations.calls, 1);
+
+    /* The last one, at the end, is what the checkpoint tells. */
+    char path[128];
+    options.stop_after = 0;
+    ok(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err));
+    ghn_model_unref(model);
+    (void)snprintf(path, sizeof path, "%s/%s", folder, GHN_META_CHECKPOINT_FILE);
+    ok(ghn_model_load(path, &model, &err));
+    const json_t *says = json_object_get(ghn_model_metadata(model), "training_validation");
+    json_t *told = json_pack("{s:i, s:f}", "step", 2 * SITTINGS, "top1", validations.told),
+           *kept = json_loads(json_string_value(says), 0, NULL);
+    assert_true(json_equal(told, kept));
+    json_decref(told);
+    json_decref(kept);
+    ghn_model_unref(model);
 }
 
 /* The same networks and images again and again: the loss falls from that of a guess. */
