@@ -87,9 +87,9 @@ class Life(unittest.TestCase):
 
     def test_the_daemon_is_killed(self):
         daemon = self.daemon()
-        job = jobs.running(daemon, middling(), steps=20)
-        waiting = jobs.submit(daemon, middling()).json()
-        self.assertEqual(1, len(jobs.workers(daemon)))
+        job, waiting = (jobs.submit(daemon, middling()).json() for _ in range(2))
+        wait_for(lambda: daemon.get(f"/jobs/{job['id']}").json()["step"] >= 20, 60, "a running job")
+        self.assertLessEqual(len(jobs.workers(daemon)), 1)
         self.kill(daemon)
         wait_for(lambda: not jobs.workers_on(self.folder), 2, "the worker's end")
         with self.daemon() as daemon:
