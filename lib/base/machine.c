@@ -1,5 +1,6 @@
 #include "base/machine.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -78,9 +79,21 @@ int64_t ghn__cgroup_memory(const char *root) {
     return least;
 }
 
-int64_t ghn_machine_memory(void) {
+static int64_t find_memory(void) {
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     int64_t all = pages > 0 && page > 0 ? (int64_t)pages * page : INT64_MAX;
     int64_t limit = ghn__cgroup_memory("");
     return limit < all ? limit : all;
+}
+
+/* Every run of a network asks, and the answer takes several files: they are read once. (Threads
+ * that race find the same.) */
+int64_t ghn_machine_memory(void) {
+    static _Atomic int64_t known;
+    int64_t memory = atomic_load(&known);
+    if (memory == 0) {
+        memory = find_memory();
+        atomic_store(&known, memory);
+    }
+    return memory;
 }
