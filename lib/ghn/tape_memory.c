@@ -123,18 +123,6 @@ static void place(struct ghn_tape *tape, struct ghn__space *space, const struct 
     place_decoded(tape, space);
 }
 
-enum ghn_status ghn__tape_lay_out(struct ghn_tape *tape, const struct ghn_hypernet *h,
-                                  struct ghn_err *err) {
-    struct ghn__space space = {NULL, 0};
-    place(tape, &space, h);
-    enum ghn_status status = ghn__memory_need(&tape->memory, space.used, err);
-    if (status != GHN_OK)
-        return status;
-    space = (struct ghn__space){tape->memory.base, 0};
-    place(tape, &space, h);
-    return GHN_OK;
-}
-
 static void place_back_of_graph(struct ghn__tape_back *back, struct ghn__space *space, size_t n,
                                 size_t hid, size_t m, bool ve) {
     back->state = ghn__take_floats(space, n * hid);
@@ -177,14 +165,27 @@ static void place_back(struct ghn_tape *tape, struct ghn__space *space,
     }
 }
 
-enum ghn_status ghn__tape_lay_out_back(struct ghn_tape *tape, const struct ghn_hypernet *h,
-                                       struct ghn_err *err) {
+/* Gives what place_all places memory of its size: once to find that, once to place it there. */
+static enum ghn_status
+lay_out(struct ghn__memory *memory,
+        void (*place_all)(struct ghn_tape *, struct ghn__space *, const struct ghn_hypernet *),
+        struct ghn_tape *tape, const struct ghn_hypernet *h, struct ghn_err *err) {
     struct ghn__space space = {NULL, 0};
-    place_back(tape, &space, h);
-    enum ghn_status status = ghn__memory_need(&tape->back_memory, space.used, err);
+    place_all(tape, &space, h);
+    enum ghn_status status = ghn__memory_need(memory, space.used, err);
     if (status != GHN_OK)
         return status;
-    space = (struct ghn__space){tape->back_memory.base, 0};
-    place_back(tape, &space, h);
+    space = (struct ghn__space){memory->base, 0};
+    place_all(tape, &space, h);
     return GHN_OK;
+}
+
+enum ghn_status ghn__tape_lay_out(struct ghn_tape *tape, const struct ghn_hypernet *h,
+                                  struct ghn_err *err) {
+    return lay_out(&tape->memory, place, tape, h, err);
+}
+
+enum ghn_status ghn__tape_lay_out_back(struct ghn_tape *tape, const struct ghn_hypernet *h,
+                                       struct ghn_err *err) {
+    return lay_out(&tape->back_memory, place_back, tape, h, err);
 }
