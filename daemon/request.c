@@ -123,12 +123,17 @@ static int64_t bodies_limit(const struct ghnd_config *config) {
                                                              : config->max_body_bytes;
 }
 
+/* Whether so many more bytes are to be had beside those taken. */
+static bool fits(const struct ghnd_request *request, int64_t more, int64_t taken) {
+    return more <= bodies_limit(&request->snapshot->config) - taken;
+}
+
 /* Counts so many more bytes, if they are to be had. */
 static bool take_bytes(struct ghnd_request *request, int64_t more) {
     _Atomic int64_t *bytes = &request->app->body_bytes;
-    int64_t limit = bodies_limit(&request->snapshot->config), taken = atomic_load(bytes);
+    int64_t taken = atomic_load(bytes);
     do {
-        if (more > limit - taken)
+        if (!fits(request, more, taken))
             return false;
     } while (!atomic_compare_exchange_weak(bytes, &taken, taken + more));
     return true;
@@ -157,8 +162,7 @@ static bool check_body(struct ghnd_request *request, const struct ghnd_header *h
                          (long long)limit);
         return false;
     }
-    if ((int64_t)length >
-        bodies_limit(&request->snapshot->config) - atomic_load(&request->app->body_bytes)) {
+    if (!fits(request, (int64_t)length, atomic_load(&request->app->body_bytes))) {
         refuse_bodies(request); /* before it is sent in vain */
         return false;
     }
