@@ -9,13 +9,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/machine.h"
 #include "base/mem.h"
 #include "base/names.h"
 #include "tensor/source.h"
 
-/* The largest file that is read, and the piece that is read and hashed at once: small enough to be
- * in the cache still when it is hashed. */
-static const uint64_t max_file = (uint64_t)8 << 30;
+/* The piece of a file that is read and hashed at once: small enough to be in the cache still when
+ * it is hashed. */
 enum { READ_PIECE = 1 << 18 };
 
 /* Who owns what a set points to. */
@@ -93,9 +93,10 @@ static enum ghn_status load_fd(int fd, const char *path, void **ret_buffer,
         return ghn_fail(err, GHN_IO, path, "cannot read: %s", strerror(errno));
     if (!S_ISREG(st.st_mode))
         return ghn_fail(err, GHN_IO, path, "this is not a regular file");
-    if ((uint64_t)st.st_size > max_file)
-        return ghn_fail(err, GHN_TOO_LARGE, path, "a file of %lld bytes; at most %llu are read",
-                        (long long)st.st_size, (unsigned long long)max_file);
+    if (st.st_size > ghn_machine_memory())
+        return ghn_fail(err, GHN_TOO_LARGE, path,
+                        "a file of %lld bytes, which is read whole; there are %lld of memory",
+                        (long long)st.st_size, (long long)ghn_machine_memory());
     unsigned char head[8] = {0};
     if (read_at(fd, head, sizeof(head), 0) < 0)
         return ghn_fail(err, GHN_IO, path, "cannot read: %s", strerror(errno));
@@ -280,9 +281,6 @@ enum ghn_status ghn_tensors_read(const char *path, struct ghn_tensors **ret, str
 
 enum ghn_status ghn_tensors_parse(const void *data, size_t n, const char *what,
                                   struct ghn_tensors **ret, struct ghn_err *err) {
-    if (n > max_file)
-        return ghn_fail(err, GHN_TOO_LARGE, what, "%zu bytes; at most %llu are read", n,
-                        (unsigned long long)max_file);
     unsigned char head[8] = {0};
     if (n > 0)
         memcpy(head, data, n < sizeof(head) ? n : sizeof(head));

@@ -36,8 +36,8 @@ struct ghn_tensors {
  * are those under "state_dict" if the top object has that key, else those of the top object itself,
  * and nested dicts are flattened with '.'; the optimiser's ("optimzer", "optimizer") are left out.
  * Errors: GHN_IO; GHN_INVALID_FILE and GHN_UNSUPPORTED_FILE with err->where = path, naming tensor
- * or record and what was expected; GHN_TOO_LARGE. The caller frees with ghn_tensors_free. Nothing
- * in a file is ever executed. */
+ * or record and what was expected; GHN_TOO_LARGE, also for more than the machine's memory. The
+ * caller frees with ghn_tensors_free. Nothing in a file is ever executed. */
 enum ghn_status ghn_tensors_read(const char *path, struct ghn_tensors **ret,
                                  struct ghn_err *err) GHN_MUST_CHECK;
 
