@@ -35,6 +35,7 @@ struct builder {
     int *gate_of; /* of every arch node that is a squeeze-excite product: its gate's operand number
                      plus 1; else 0 */
     bool *is_squeeze; /* arch nodes that are a squeeze-excite's mean, which has no node */
+    const char *at;   /* the arch node that is visited */
     struct ghn_err *err;
 };
 
@@ -112,7 +113,7 @@ static enum ghn_status unite(struct builder *b, struct sources x, struct sources
     }
     b->n_gathered += x.n + y.n;
     if (b->n_gathered > GATHERED_MAX)
-        return ghn_fail(b->err, GHN_TOO_LARGE, NULL,
+        return ghn_fail(b->err, GHN_TOO_LARGE, b->at,
                         "too many values without a node of their own join one another");
     int *at = ghn_arena_array(&b->graph->arena, (size_t)x.n + (size_t)y.n, sizeof(int));
     if (!at)
@@ -150,11 +151,11 @@ static enum ghn_status add_node(struct builder *b, enum ghn_primitive op, const 
     if (!self)
         return ghn_fail_memory(b->err);
     if (b->n_nodes >= b->limits->max_graph_nodes)
-        return ghn_fail(b->err, GHN_TOO_LARGE, NULL, "the GHN graph has more than %d nodes",
+        return ghn_fail(b->err, GHN_TOO_LARGE, b->at, "here the GHN graph gets more than %d nodes",
                         b->limits->max_graph_nodes);
     b->n_edges += preds.n;
     if (b->n_edges > b->limits->max_edges)
-        return ghn_fail(b->err, GHN_TOO_LARGE, NULL, "the GHN graph has more than %d edges",
+        return ghn_fail(b->err, GHN_TOO_LARGE, b->at, "here the GHN graph gets more than %d edges",
                         b->limits->max_edges);
     if (b->n_nodes == b->capacity) {
         int capacity = b->capacity ? 2 * b->capacity : 128;
@@ -330,6 +331,7 @@ static enum ghn_status build(struct builder *b) {
             continue;
         for (int j = 0; j < arch->nodes[i].n_params; j++)
             b->needed[arch->nodes[i].params[j]] = true;
+        b->at = arch->nodes[i].name;
         status = visit(b, i);
     }
     if (status != GHN_OK)
