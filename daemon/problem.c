@@ -58,6 +58,10 @@ void ghnd_problem_set(struct ghnd_problem *problem, enum ghnd_error error, const
     ghn_utf8_sanitise(problem->detail);
 }
 
+void ghnd_problem_set_meaning(struct ghnd_problem *problem, enum ghnd_error error) {
+    ghnd_problem_set(problem, error, NULL, "%s", rows[error].meaning);
+}
+
 static enum ghnd_error error_of(enum ghn_status status) {
     switch (status) {
 #define GHN_STATUS(name, id, code, meaning)                                                        \

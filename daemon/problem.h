@@ -36,6 +36,9 @@ int ghnd_error_http(enum ghnd_error error);
 void ghnd_problem_set(struct ghnd_problem *problem, enum ghnd_error error, const char *where,
                       const char *format, ...) __attribute__((format(printf, 4, 5), cold));
 
+/* The same for an error that there is no more to say about than what errors.def does. */
+void ghnd_problem_set_meaning(struct ghnd_problem *problem, enum ghnd_error error);
+
 /* Sets problem to a failure of the library; err->status must not be GHN_OK. */
 void ghnd_problem_from_err(struct ghnd_problem *problem, const struct ghn_err *err);
 

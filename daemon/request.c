@@ -213,8 +213,7 @@ void ghnd_request_check(struct ghnd_request *request, const char *url, const cha
     (void)MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, note_query,
                                     &request->query);
     if (ghnd_app_life(request->app) >= GHND_STOPPING)
-        ghnd_problem_set(&request->problem, GHND_E_SHUTTING_DOWN, "",
-                         "the server is about to stop");
+        ghnd_problem_set_meaning(&request->problem, GHND_E_SHUTTING_DOWN);
     else if (check_route(request, &header) && check_key(request, &header) &&
              check_body(request, &header, length))
         check_accept(request, &header);

@@ -136,8 +136,7 @@ static bool count_suspended(struct ghnd_request *request) {
 static enum MHD_Result submit(struct ghnd_request *request) {
     struct ghnd_app *app = request->app;
     if (!count_suspended(request)) {
-        ghnd_problem_set(&request->problem, GHND_E_SHUTTING_DOWN, "",
-                         "the server is about to stop");
+        ghnd_problem_set_meaning(&request->problem, GHND_E_SHUTTING_DOWN);
         return ghnd_reply_send(request);
     }
     if (!ghnd_queue_reserve(app->queue)) {
