@@ -120,8 +120,9 @@ static char **environment(void) {
 
 static int spawn(struct ghnd_worker *worker, uv_loop_t *loop,
                  const struct ghnd_worker_command *command) {
-    char save[32];
+    char save[32], most[32];
     (void)snprintf(save, sizeof(save), "%.3f", (double)command->save_ms / 1000);
+    (void)snprintf(most, sizeof(most), "%.3f", (double)command->max_ms / 1000);
     char *arguments[] = {(char *)(uintptr_t)command->program,
                          "--job",
                          (char *)(uintptr_t)command->job_dir,
@@ -129,6 +130,8 @@ static int spawn(struct ghnd_worker *worker, uv_loop_t *loop,
                          (char *)(uintptr_t)command->data,
                          "--save-seconds",
                          save,
+                         "--max-seconds",
+                         most,
                          NULL};
     uv_stdio_container_t stdio[3] = {
         {.flags = UV_CREATE_PIPE | UV_READABLE_PIPE, .data.stream = (uv_stream_t *)&worker->input},

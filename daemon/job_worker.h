@@ -43,7 +43,8 @@ struct ghnd_worker {
 
 struct ghnd_worker_command {
     const char *program, *job_dir, *data;
-    int64_t save_ms;
+    int64_t save_ms; /* between checkpoints */
+    int64_t max_ms;  /* of training, in all */
 };
 
 /* Starts a worker on the job worker->id. Failing to is an end like another: on_end is called,

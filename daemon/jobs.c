@@ -23,7 +23,7 @@ enum {
     RETRY_MS = 500,        /* between a worker's death and the next one */
     START_RETRY_MS = 5000, /* where none could be started, as while it is being replaced */
     MAX_ATTEMPTS = 3,
-    MAX_REMOVED = 50,       /* at a time, so that the main thread is not held up */
+    MAX_REMOVED = 8,        /* a tick, each an fsync, so that the main thread is not held up */
     LEDGER_RETRY_MS = 2000, /* where the ledger failed, as on a full disk */
 };
 
@@ -212,14 +212,15 @@ static void set_live(struct ghnd_jobs *jobs, struct slot *slot, const char *line
 }
 
 static void start(struct ghnd_jobs *jobs, struct slot *slot, const struct ghnd_job_row *row) {
+    const struct ghnd_config *config = &jobs->app->snapshot->config;
     char folder[GHND_PATH], data[GHND_PATH];
     ghnd_job_path(jobs->dir, row->id, NULL, folder);
-    ghnd_dataset_path(jobs->app->snapshot->config.data_dir, row->dataset, data, sizeof(data));
+    ghnd_dataset_path(config->data_dir, row->dataset, data, sizeof(data));
     const struct ghnd_worker_command command = {.program = jobs->program,
                                                 .job_dir = folder,
                                                 .data = data,
-                                                .save_ms =
-                                                    jobs->app->snapshot->config.save_interval};
+                                                .save_ms = config->save_interval,
+                                                .max_ms = config->job_timeout};
     slot->taken = true;
     slot->cancelled = false;
     slot->noted_ms = slot->retry_ms = 0;
@@ -329,13 +330,7 @@ static bool on_death(struct ghnd_jobs *jobs, struct slot *slot) {
     struct ghn_err err = GHN_ERR_INIT;
     int attempts = 0;
     log_job(jobs, GHND_WARNING, "worker died", worker->id, worker->why.message);
-    /* How far it came counts, also when it died before that was noted. */
-    enum ghn_status status = GHN_OK;
-    if (slot->steps > 0)
-        status = ghnd_ledger_progress(jobs->ledger, worker->id, slot->step, slot->steps, &err);
-    if (status == GHN_OK)
-        status = ghnd_ledger_died(jobs->ledger, worker->id, &attempts, &err);
-    if (status != GHN_OK)
+    if (ghnd_ledger_died(jobs->ledger, worker->id, &attempts, &err) != GHN_OK)
         return ledger_failed(jobs, worker->id, &err);
     if (attempts >= MAX_ATTEMPTS)
         return finish(jobs, worker, GHND_JOB_FAILED, "worker_died");
@@ -364,6 +359,7 @@ static bool find_cancelled(struct ghnd_jobs *jobs, struct slot *slot) {
 
 static bool enter_end(struct ghnd_jobs *jobs, struct slot *slot) {
     const struct ghnd_worker *worker = &slot->worker;
+    struct ghn_err err = GHN_ERR_INIT;
     if (!find_cancelled(jobs, slot))
         return false;
     if (slot->cancelled) {
@@ -371,6 +367,10 @@ static bool enter_end(struct ghnd_jobs *jobs, struct slot *slot) {
         ghnd_job_folder_trim(jobs->dir, worker->id);
         return true;
     }
+    /* How far it came counts, also where that was not noted yet. */
+    if (slot->steps > 0 &&
+        ghnd_ledger_progress(jobs->ledger, worker->id, slot->step, slot->steps, &err) != GHN_OK)
+        return ledger_failed(jobs, worker->id, &err);
     switch (worker->outcome) {
     case GHND_DONE:
         return finish(jobs, worker, GHND_JOB_SUCCEEDED, NULL);
@@ -423,8 +423,8 @@ static void on_wake(uv_async_t *handle) {
 /* --- Time --- */
 
 /* Removes finished jobs that are too many or too old: first the entry, then the folder, so that a
- * job that is listed has its files. */
-static void clean(struct ghnd_jobs *jobs) {
+ * job that is listed has its files. Returns whether there may be more of them. */
+static bool clean(struct ghnd_jobs *jobs) {
     struct ghnd_snapshot *snapshot = ghnd_app_snapshot(jobs->app);
     char id[GHND_JOB_ID + 1];
     bool found = true;
@@ -438,6 +438,7 @@ static void clean(struct ghnd_jobs *jobs) {
             ghnd_job_folder_remove(jobs->dir, id);
     }
     ghnd_snapshot_unref(snapshot);
+    return found;
 }
 
 static void on_timer(uv_timer_t *handle) {
@@ -460,10 +461,8 @@ static void on_timer(uv_timer_t *handle) {
     }
     if (retry && !jobs->stopping)
         follow(jobs);
-    if (jobs->ledger && now - jobs->cleaned_ms >= CLEANING_MS) {
+    if (jobs->ledger && now - jobs->cleaned_ms >= CLEANING_MS && !clean(jobs))
         jobs->cleaned_ms = now;
-        clean(jobs);
-    }
 }
 
 enum ghn_status ghnd_jobs_start(struct ghnd_jobs *jobs, uv_loop_t *loop, struct ghn_err *err) {

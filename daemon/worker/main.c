@@ -1,13 +1,13 @@
 /* ghn-worker: trains one job, in a process of its own, so that nothing it does can harm the daemon.
  *
- * ghn-worker --job DIR --data FOLDER [--save-seconds S]. DIR holds request.json and, unless the
- * parameters are to be random, initial.safetensors (a prediction's blocks, or a state_dict). It
- * prints one JSON object a line: {"event": "progress", ...}, and at the end "done", "stopped" or
- * "failed" with code, where and detail. SIGTERM makes it save and stop. Standard input is a pipe
- * from the daemon: when that ends, the daemon is gone and so is the worker, at once; what it had
- * saved is where the next one goes on. A lock on DIR/lock keeps two workers from one folder: one
- * that does not get it ends without a word on standard output, as if it had died, and is started
- * again.
+ * ghn-worker --job DIR --data FOLDER [--save-seconds S] [--max-seconds S]. DIR holds request.json
+ * and, unless the parameters are to be random, initial.safetensors (a prediction's blocks, or a
+ * state_dict). It prints one JSON object a line: {"event": "progress", ...}, and at the end "done",
+ * "stopped" or "failed" with code, where and detail. SIGTERM makes it save and stop. Standard input
+ * is a pipe from the daemon: when that ends, the daemon is gone and so is the worker, at once; what
+ * it had saved is where the next one goes on. A lock on DIR/lock keeps two workers from one folder:
+ * one that does not get it ends without a word on standard output, as if it had died, and is
+ * started again.
  *
  * Threads: the main thread trains and prints; another one waits for the end of standard input.
  *
@@ -152,7 +152,7 @@ static void report(void *context, const struct ghn_progress *progress) {
 
 struct job {
     const char *dir, *data;
-    double save_seconds;
+    double save_seconds, max_seconds;
     int lock;
     const char *code; /* of a failure, where the library's own would mislead; or NULL */
     json_t *request;
@@ -317,6 +317,7 @@ static int run(struct job *job) {
     struct ghn_err err = GHN_ERR_INIT;
     const struct ghn_finetune_options options = {.dir = job->dir,
                                                  .save_seconds = job->save_seconds,
+                                                 .max_seconds = job->max_seconds,
                                                  .stop = &stop,
                                                  .report = report,
                                                  .context = &job->history};
@@ -361,9 +362,12 @@ int main(int argc, char **argv) {
             job.data = argv[i + 1];
         else if (strcmp(argv[i], "--save-seconds") == 0)
             job.save_seconds = strtod(argv[i + 1], NULL);
+        else if (strcmp(argv[i], "--max-seconds") == 0)
+            job.max_seconds = strtod(argv[i + 1], NULL);
     }
     if (!job.dir || !job.data) {
-        (void)fprintf(stderr, "usage: ghn-worker --job DIR --data FOLDER [--save-seconds S]\n"
+        (void)fprintf(stderr, "usage: ghn-worker --job DIR --data FOLDER [--save-seconds S] "
+                              "[--max-seconds S]\n"
                               "Trains one job of ghnd, which starts it; see ghnd --help.\n");
         return 2;
     }

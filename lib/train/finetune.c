@@ -412,6 +412,11 @@ static void report_again(struct training *t) {
     report(t, last->step == t->counters.step ? &tested : NULL);
 }
 
+static bool is_late(struct training *t) {
+    advance_clock(t);
+    return t->options->max_seconds > 0 && t->counters.seconds >= t->options->max_seconds;
+}
+
 static enum ghn_status train(struct training *t, struct ghn_err *err) {
     double save_seconds = t->options->save_seconds > 0 ? t->options->save_seconds : 30,
            report_seconds = t->options->report_seconds > 0 ? t->options->report_seconds : 1;
@@ -428,6 +433,11 @@ static enum ghn_status train(struct training *t, struct ghn_err *err) {
         if (is_stopped(t))
             return ghn_fail(err, GHN_STOPPED, NULL, "stopped after step %lld of %lld",
                             (long long)t->counters.step, (long long)t->steps);
+        if (is_late(t))
+            return ghn_fail(err, GHN_TIME_LIMIT, NULL,
+                            "%.0f seconds of training are over after step %lld of %lld",
+                            t->options->max_seconds, (long long)t->counters.step,
+                            (long long)t->steps);
         double time = ghn_seconds();
         if (time - t->reported >= report_seconds)
             report(t, NULL);
@@ -479,7 +489,8 @@ enum ghn_status ghn_finetune(const struct ghn_arch *arch, const struct ghn_datas
         status = open_run(&t, err);
     if (status == GHN_OK)
         status = train(&t, err);
-    if (status == GHN_STOPPED) {
+    if (status == GHN_STOPPED || status == GHN_TIME_LIMIT) {
+        report(&t, NULL);
         struct ghn_err failure = GHN_ERR_INIT;
         enum ghn_status saved = save(&t, &failure);
         if (saved != GHN_OK) {

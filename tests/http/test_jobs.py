@@ -427,6 +427,25 @@ class Limits(unittest.TestCase):
             folders = lambda: set(os.listdir(os.path.join(folder, "jobs"))) - {"lock"}
             wait_for(lambda: folders() == {ids[-1]})
 
+    def test_many_that_are_no_longer_kept(self):
+        with Daemon("--workers", "0") as daemon:
+            folder = daemon.folder
+            daemon.own_folder = False
+            for _ in range(30):
+                name = jobs.submit(daemon, jobs.long()).json()["id"]
+                self.assertEqual(200, daemon.request("DELETE", f"/jobs/{name}").status)
+        with Daemon("--max-jobs-kept", "0", folder=folder) as daemon:
+            daemon.own_folder = True
+            wait_for(lambda: daemon.get("/jobs").json()["jobs"] == [], 10)
+
+    def test_time(self):
+        with Daemon("--job-timeout", "1", "--save-interval", "0.2") as daemon:
+            job = jobs.done(daemon, jobs.long())
+            self.assertEqual(("failed", "time_limit"), (job["state"], job["error"]["code"]))
+            self.assertIn("1 seconds of training", job["error"]["detail"])
+            self.assertGreater(job["step"], 0)
+            self.assertEqual(200, daemon.get(f"/jobs/{job['id']}/parameters").status)
+
     def test_two_workers(self):
         with Daemon("--workers", "2") as daemon:
             ids = [jobs.submit(daemon, jobs.long()).json()["id"] for _ in range(3)]

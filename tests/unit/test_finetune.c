@@ -43,6 +43,7 @@ struct training {
     struct ghn_recipe recipe;
     int64_t stop_at;
     atomic_bool stop;
+    double max_seconds;
     double first_top1, last_top1;
 };
 
@@ -76,8 +77,12 @@ static void teardown(struct training *t) {
 }
 
 static enum ghn_status train(struct training *t, const char *dir, struct ghn_err *err) {
-    const struct ghn_finetune_options options = {
-        .dir = dir, .report_seconds = 1e-9, .stop = &t->stop, .report = report, .context = t};
+    const struct ghn_finetune_options options = {.dir = dir,
+                                                 .report_seconds = 1e-9,
+                                                 .max_seconds = t->max_seconds,
+                                                 .stop = &t->stop,
+                                                 .report = report,
+                                                 .context = t};
     return ghn_finetune(t->arch, t->dataset, &t->recipe, &options, t->params, err);
 }
 
@@ -127,6 +132,31 @@ static void stop_and_go_on(const int teams[4]) {
     remove_folder(dir);
     teardown(&whole);
     teardown(&parts);
+}
+
+/* The limit is on all sittings together, and what was trained until then is kept. */
+static void time_is_limited(void **state) {
+    (void)state;
+    struct training t;
+    struct ghn_err err = GHN_ERR_INIT;
+    char path[96];
+    setup(&t);
+    const char *dir = folder();
+    (void)snprintf(path, sizeof(path), "%s/" GHN_PARAMETERS_FILE, dir);
+    t.stop_at = 5;
+    assert_int_equal(train(&t, dir, &err), GHN_STOPPED);
+    atomic_store(&t.stop, false);
+    t.stop_at = 0;
+    t.max_seconds = 1e-9;
+    assert_int_equal(unlink(path), 0);
+    err = (struct ghn_err)GHN_ERR_INIT;
+    assert_int_equal(train(&t, dir, &err), GHN_TIME_LIMIT);
+    assert_non_null(strstr(err.message, "after step 6 of 60"));
+    assert_int_equal(access(path, R_OK), 0);
+    t.max_seconds = 3600;
+    assert_int_equal(train(&t, dir, NULL), GHN_OK);
+    remove_folder(dir);
+    teardown(&t);
 }
 
 static void stopping_changes_nothing(void **state) {
@@ -266,6 +296,7 @@ static void every_failed_allocation_is_survived(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(time_is_limited),
         cmocka_unit_test(stopping_changes_nothing),
 #ifdef _OPENMP
         cmocka_unit_test(nor_does_another_number_of_threads),
