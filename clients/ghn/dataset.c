@@ -15,7 +15,9 @@ const char cli_dataset_help[] =
     "  data_batch_1.bin ... data_batch_5.bin, test_batch.bin   CIFAR-10, binary version\n"
     "  train.bin, test.bin                                     CIFAR-100, binary version\n"
     "  train-images-idx3-ubyte ... t10k-labels-idx1-ubyte      MNIST and its like, or with .gz\n"
-    "  train/CLASS/FILE, test/CLASS/FILE (or val/)             JPEG and PNG files\n"
+    "  train/CLASS/FILE, test/CLASS/FILE (or val/)             JPEG and PNG files; without test,\n"
+    "                                                          one in ten of a class is held out\n"
+    "  CLASS/FILE                                              the same\n"
     "or the word shapes, for pictures that are drawn when they are wanted.\n"
     "\n"
     "  --json   as a JSON object\n";

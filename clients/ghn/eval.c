@@ -18,7 +18,7 @@ const char cli_eval_help[] =
     "input.\n"
     "\n"
     "  --data FOLDER        the data set: CIFAR-10 or -100 (binary version), the MNIST family, or\n"
-    "                       train/CLASS/FILE.jpg and test/CLASS/...; \"shapes\" is drawn\n"
+    "                       pictures as ghn help dataset says; \"shapes\" is drawn\n"
     "  --parameters FILE    the network's parameters\n"
     "  --checkpoint GHN     parameters as this hypernetwork predicts them\n"
     "  --split SPLIT        which images: test (the default) or train\n"

@@ -38,7 +38,7 @@ const char cli_finetune_help[] =
     "ghn jobs shows, watches and cancels it.\n"
     "\n"
     "  --data FOLDER        the data set: CIFAR-10 or -100 (binary version), the MNIST family, or\n"
-    "                       train/CLASS/FILE.jpg and test/CLASS/...; \"shapes\" is drawn\n"
+    "                       pictures as ghn help dataset says; \"shapes\" is drawn\n"
     "  -o, --output FILE    the trained parameters: the last ones, with --eval-every the best\n"
     "  --checkpoint GHN     start from what this hypernetwork predicts\n"
     "  --parameters FILE    start from these\n"

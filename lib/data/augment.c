@@ -1,5 +1,6 @@
 #include "data/augment.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -173,8 +174,10 @@ static enum ghn_status prepare_file(const struct ghn_dataset *dataset,
              dataset->impl->files[options->split][i]);
     /* a crop takes at least a fourth of a side, most of the time; decoding at a lower scale saves
      * most of the work */
-    int enough = (height > width ? height : width) * (a->resized_crop ? 2 : 1) * 8 / 7;
-    enum ghn_status status = ghn__picture_read(path, channels, enough, &picture, err);
+    int64_t side = height > width ? height : width,
+            enough = side * (a->resized_crop ? 2 : 1) * 8 / 7;
+    enum ghn_status status =
+        ghn__picture_read(path, channels, enough < INT_MAX ? (int)enough : INT_MAX, &picture, err);
     if (status)
         return status;
     struct ghn__rectangle crop =

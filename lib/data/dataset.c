@@ -170,12 +170,14 @@ static enum ghn_status open_kind(struct ghn_dataset *dataset, struct ghn_err *er
                     dataset->n[0] < 10000 ? dataset->n[0] : 10000);
         return status;
     }
-    if (ghn__data_has_folder(dataset, "train"))
+    enum ghn_status status = GHN_OK;
+    if (ghn__folder_is(dataset, &status, err))
         return ghn__folder_open(dataset, err);
-    return ghn_fail(err, GHN_UNSUPPORTED_FILE, path,
-                    "holds no data set: expected data_batch_1.bin (CIFAR-10), train.bin "
-                    "(CIFAR-100), train-images-idx3-ubyte[.gz] (IDX), or "
-                    "folders train and test of a folder for each class");
+    return status ? status
+                  : ghn_fail(err, GHN_UNSUPPORTED_FILE, path,
+                             "holds no data set: expected data_batch_1.bin (CIFAR-10), train.bin "
+                             "(CIFAR-100), train-images-idx3-ubyte[.gz] (IDX), or "
+                             "a folder of pictures for each class, also below train and test");
 }
 
 static enum ghn_status open_dataset(const char *path, bool described_only, struct ghn_dataset **ret,

@@ -6,8 +6,11 @@
  *   cifar100  train.bin, test.bin; fine_label_names.txt names classes
  *   idx       train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte,
  *             t10k-labels-idx1-ubyte (the MNIST family), each also with .gz behind its name
- *   folder    train/CLASS/FILE.{jpg,jpeg,png}, and the same below test/ or val/; classes and files
- *             in byte order of their names. Hidden files and symbolic links are passed over.
+ *   folder    train/CLASS/FILE.{jpg,jpeg,png}, and the same below test/ or val/; without these, a
+ *             picture in ten of every class is for the test. Or CLASS/FILE alone, of which the same
+ *             is held out. Classes are in byte order of their names, files in an order that mixes
+ *             the classes and depends on their paths alone. Hidden files and symbolic links are
+ *             passed over.
  *
  * One needs no folder: "shapes" is drawn when it is wanted (32 x 32, 3 channels, 10 classes), for
  * tests and first steps. */

@@ -21,6 +21,9 @@ struct ghn_dataset_impl {
 enum ghn_status ghn__cifar_open(struct ghn_dataset *dataset, struct ghn_err *err) GHN_MUST_CHECK;
 enum ghn_status ghn__idx_open(struct ghn_dataset *dataset, struct ghn_err *err) GHN_MUST_CHECK;
 enum ghn_status ghn__folder_open(struct ghn_dataset *dataset, struct ghn_err *err) GHN_MUST_CHECK;
+/* Whether the folder holds a folder of pictures: train/, or one that pictures lie in. false with
+ * *ret, which is GHN_OK before, set if it cannot be told. */
+bool ghn__folder_is(struct ghn_dataset *dataset, enum ghn_status *ret, struct ghn_err *err);
 void ghn__shapes_open(struct ghn_dataset *dataset);
 
 /* The label of an image in [0, n_classes). */

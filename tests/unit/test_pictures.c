@@ -470,6 +470,59 @@ static void a_bad_picture_is_named(void **state) {
     ghn_dataset_free(dataset);
 }
 
+/* 120 files of three classes, which need no pictures to be listed. */
+static void write_classes(const char *below) {
+    static const char *const classes[] = {"a", "b", "c"};
+    char name[64];
+    if (*below)
+        assert_int_equal(mkdir(path_of(below), 0700), 0);
+    for (int k = 0; k < 3; k++) {
+        (void)snprintf(name, sizeof(name), "%s%s", below, classes[k]);
+        assert_int_equal(mkdir(path_of(name), 0700), 0);
+        for (int i = 0; i < 40; i++) {
+            (void)snprintf(name, sizeof(name), "%s%s/%d.png", below, classes[k], i);
+            save(name, (struct bytes){calloc(1, 1), 1});
+        }
+    }
+}
+
+/* Any part of the order has all classes, and the split, where it has to be made, as many of each.
+ */
+static void check_order(const struct ghn_dataset *dataset) {
+    assert_int_equal(dataset->n_classes, 3);
+    assert_string_equal(dataset->class_names[2], "c");
+    assert_int_equal(dataset->n[GHN_SPLIT_TRAIN], 108);
+    assert_int_equal(dataset->n[GHN_SPLIT_TEST], 12);
+    for (int at = 0; at + 36 <= 108; at += 36) {
+        int seen[3] = {0};
+        for (int i = at; i < at + 36; i++)
+            seen[ghn__dataset_label(dataset, GHN_SPLIT_TRAIN, i)]++;
+        for (int k = 0; k < 3; k++)
+            assert_in_range(seen[k], 5, 20);
+    }
+    int held[3] = {0};
+    for (int i = 0; i < 12; i++) {
+        const char *file = dataset->impl->files[GHN_SPLIT_TEST][i];
+        held[ghn__dataset_label(dataset, GHN_SPLIT_TEST, i)]++;
+        for (int j = 0; j < 108; j++)
+            assert_string_not_equal(file, dataset->impl->files[GHN_SPLIT_TRAIN][j]);
+    }
+    for (int k = 0; k < 3; k++)
+        assert_int_equal(held[k], 4);
+}
+
+static void classes_are_mixed_and_a_test_split_is_made(void **state) {
+    (void)state;
+    write_classes("");
+    struct ghn_dataset *dataset = open_folder();
+    check_order(dataset);
+    ghn_dataset_free(dataset);
+    write_classes("train/"); /* then the others are no classes */
+    dataset = open_folder();
+    check_order(dataset);
+    ghn_dataset_free(dataset);
+}
+
 static void expect_no_folder(enum ghn_status expected, const char *named) {
     struct ghn_dataset *dataset = NULL;
     struct ghn_err err = GHN_ERR_INIT;
@@ -490,7 +543,7 @@ static void folders_that_are_none_are_refused(void **state) {
     assert_int_equal(mkdir(path_of("train/cat"), 0700), 0);
     expect_no_folder(GHN_INVALID_FILE, "train");
     save("train/cat/1.png", make_png(8, 8, PNG_COLOR_TYPE_RGB, 8));
-    expect_no_folder(GHN_IO, "val");
+    expect_no_folder(GHN_INVALID_FILE, "train"); /* none can be held out */
     assert_int_equal(mkdir(path_of("test"), 0700), 0);
     assert_int_equal(mkdir(path_of("test/dog"), 0700), 0);
     expect_no_folder(GHN_INVALID_FILE, "test/dog");
@@ -542,6 +595,7 @@ int main(void) {
         IN_FOLDER(a_folder_is_indexed),
         IN_FOLDER(crops_depend_on_the_batch_alone),
         IN_FOLDER(a_bad_picture_is_named),
+        IN_FOLDER(classes_are_mixed_and_a_test_split_is_made),
         IN_FOLDER(folders_that_are_none_are_refused),
         IN_FOLDER(running_out_of_memory_is_reported),
 #undef IN_FOLDER
