@@ -2,8 +2,11 @@
 #include "nn/run_impl.h"
 
 enum ghn_status ghn_workspace_new(struct ghn_workspace **ret, struct ghn_err *err) {
-    *ret = ghn_calloc(1, sizeof **ret);
-    return *ret ? GHN_OK : ghn_fail_memory(err);
+    struct ghn_workspace *workspace = ghn_calloc(1, sizeof *workspace);
+    if (!workspace)
+        return ghn_fail_memory(err);
+    *ret = workspace;
+    return GHN_OK;
 }
 
 void ghn_workspace_free(struct ghn_workspace *workspace) {
