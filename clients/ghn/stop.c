@@ -17,6 +17,9 @@ void cli_stop_on(int signal) {
 }
 
 void cli_stop_catch(void) {
+    struct sigaction hang_up;
     cli_stop_on(SIGINT);
     cli_stop_on(SIGTERM);
+    if (sigaction(SIGHUP, NULL, &hang_up) == 0 && hang_up.sa_handler != SIG_IGN) /* nohup */
+        cli_stop_on(SIGHUP);
 }

@@ -11,7 +11,7 @@ extern atomic_bool cli_stop;
  * what it always does. */
 void cli_stop_on(int signal);
 
-/* That for SIGINT and SIGTERM. */
+/* That for SIGINT, SIGTERM, and SIGHUP unless it is ignored. */
 void cli_stop_catch(void);
 
 #endif

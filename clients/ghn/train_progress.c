@@ -26,7 +26,9 @@ static void describe(const struct ghn_meta_progress *p, char line[LINE]) {
     if (!isnan(p->architectures_per_second))
         ADD("  %.1f nets/s", p->architectures_per_second);
     if (p->not_finite > 0)
-        ADD("  %lld not finite", (long long)p->not_finite);
+        ADD("  %lld networks left out", (long long)p->not_finite);
+    if (p->skipped > 0)
+        ADD("  %lld steps skipped", (long long)p->skipped);
     if (!isnan(p->seconds_left) && p->step < p->steps)
         ADD("  %s left", cli_duration(p->seconds_left, left));
 #undef ADD

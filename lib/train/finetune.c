@@ -402,14 +402,18 @@ static enum ghn_status train_step(struct training *t, struct ghn_err *err) {
     return GHN_OK;
 }
 
-/* Begins a sitting's reports where the last one ended. */
+/* Begins a sitting's reports where the last one ended: with the history's last point, or what has
+ * been added up since. */
 static void report_again(struct training *t) {
-    if (t->history.n == 0)
+    const struct ghn_progress *last =
+        t->history.n > 0 ? &t->history.points[t->history.n - 1] : NULL;
+    t->since_report = t->counters.tally;
+    if (!last)
         return;
-    const struct ghn_progress *last = &t->history.points[t->history.n - 1];
-    struct ghn_evaluation tested = {
-        .loss = last->test_loss, .top1 = last->test_top1, .top5 = last->test_top5};
-    report(t, last->step == t->counters.step ? &tested : NULL);
+    if (last->step == t->counters.step && t->options->report)
+        t->options->report(t->options->context, last);
+    else if (last->step != t->counters.step)
+        report(t, NULL);
 }
 
 static bool is_late(struct training *t) {
@@ -490,7 +494,8 @@ enum ghn_status ghn_finetune(const struct ghn_arch *arch, const struct ghn_datas
     if (status == GHN_OK)
         status = train(&t, err);
     if (status == GHN_STOPPED || status == GHN_TIME_LIMIT) {
-        report(&t, NULL);
+        if (t.since_report.batches > 0)
+            report(&t, NULL);
         struct ghn_err failure = GHN_ERR_INIT;
         enum ghn_status saved = save(&t, &failure);
         if (saved != GHN_OK) {

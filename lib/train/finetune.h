@@ -84,7 +84,8 @@ enum ghn_status ghn_finetune_fits(const struct ghn_arch *arch, const struct ghn_
                                   struct ghn_err *err) GHN_MUST_CHECK;
 
 /* The steps that a recipe comes to for a data set of so many training images (n_shots counted
- * already): its own, or epochs of full batches, rounded up; and the images of a batch. */
+ * already): its own, or as many full batches as its epochs have images for, rounded up; and the
+ * images of a batch. */
 int64_t ghn_finetune_steps(const struct ghn_recipe *recipe, int64_t images, int *ret_batch);
 
 /* Bytes that the files of a training come to while it runs: parameters, the state and the next

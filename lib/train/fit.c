@@ -28,7 +28,7 @@ int64_t ghn_finetune_steps(const struct ghn_recipe *recipe, int64_t images, int 
     *ret_batch = (int)batch;
     if (recipe->epochs <= 0)
         return recipe->steps;
-    double steps = ceil(recipe->epochs * (double)(images / batch));
+    double steps = ceil(recipe->epochs * (double)images / (double)batch);
     return steps < 1 ? 1 : (int64_t)steps;
 }
 

@@ -68,6 +68,7 @@ static enum ghn_status open_loader(struct training *t, struct ghn_err *err) {
                          .pad = t->recipe->augment && !folder ? 4 : 0,
                          .resized_crop = t->recipe->augment && folder},
         .chw = {3, t->recipe->side, t->recipe->side},
+        .threads = folder ? ghn_pool_size(ghn__meta_workers_pool(t->learner.workers)) : 1,
     };
     return ghn_loader_new(t->dataset, &options, &t->loader, err);
 }
@@ -84,10 +85,10 @@ static enum ghn_status open_paths(struct training *t, struct ghn_err *err) {
 static enum ghn_status set_up(struct training *t, struct ghn_err *err) {
     enum ghn_status status = check(t, err);
     if (status == GHN_OK)
-        status = open_loader(t, err);
-    if (status == GHN_OK)
         status = ghn__meta_learner_init(&t->learner, t->config, t->start, t->recipe,
                                         t->options->threads, err);
+    if (status == GHN_OK)
+        status = open_loader(t, err);
     t->history = json_array();
     t->stages = ghn__meta_stages(t->start);
     if (status == GHN_OK && (!t->history || !t->stages))
@@ -181,6 +182,7 @@ static struct ghn_meta_progress progress_of(struct training *t, const struct tal
         .seconds = t->learner.counters.seconds,
         .seconds_left = per(t->sitting.seconds * (double)left, t->sitting.steps),
         .not_finite = t->learner.counters.not_finite,
+        .skipped = step - t->learner.counters.updates,
         .validation = NAN,
     };
 }

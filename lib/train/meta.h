@@ -88,7 +88,10 @@ struct ghn_meta_progress {
     double architectures_per_second;
     double seconds;      /* of training so far, over all sittings */
     double seconds_left; /* an estimate; NaN: none yet */
-    int64_t not_finite;  /* networks left out so far because of NaN or infinity */
+    int64_t not_finite;  /* networks left out so far: their loss or gradient was not finite, or the
+                            memory too small for them */
+    int64_t skipped;     /* steps from which nothing was learned: no network was left, or the
+                            hypernetwork's gradient was not finite */
     double validation;   /* mean top-1 of the validation of this step; NaN: none */
 };
 

@@ -85,7 +85,7 @@ enum ghn_status ghn__meta_workers_run(struct ghn__meta_workers *workers,
 struct ghn__meta_counters {
     int64_t step;                  /* done */
     uint64_t next_use;             /* of candidates */
-    int64_t updates;               /* of the optimiser: steps in which some candidate was finite */
+    int64_t updates;               /* of the optimiser; the other steps were skipped */
     int64_t architectures, images; /* networks trained on, images seen (once for all of a step's) */
     int64_t not_finite;
     double seconds; /* of training */

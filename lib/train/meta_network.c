@@ -157,6 +157,10 @@ static enum ghn_status train_candidate(const struct step *step, const struct wor
     enum ghn_status status = prepare(step, worker, i, &passes, err);
     if (status == GHN_OK)
         status = run(step, i, &passes, err);
+    if (status == GHN_TOO_LARGE) { /* for the memory: another draw would be no smaller */
+        step->batch->candidates[i].finite = false;
+        status = GHN_OK;
+    }
     ghn_free(passes.logits);
     ghn_free(passes.dlogits);
     ghn_free(passes.gradient);

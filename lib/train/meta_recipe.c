@@ -119,10 +119,11 @@ static json_t *real(double x) {
 }
 
 json_t *ghn_meta_progress_to_json(const struct ghn_meta_progress *p) {
-    return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:o}", "step",
+    return json_pack("{s:I, s:I, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:o}", "step",
                      (json_int_t)p->step, "steps", (json_int_t)p->steps, "loss", real(p->loss),
                      "accuracy", real(p->accuracy), "gradient_norm", real(p->gradient_norm), "lr",
                      real(p->lr), "architectures_per_second", real(p->architectures_per_second),
                      "seconds", real(p->seconds), "seconds_left", real(p->seconds_left),
-                     "not_finite", (json_int_t)p->not_finite, "validation", real(p->validation));
+                     "not_finite", (json_int_t)p->not_finite, "skipped", (json_int_t)p->skipped,
+                     "validation", real(p->validation));
 }
