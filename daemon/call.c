@@ -54,12 +54,9 @@ static enum ghn_status get_seed(const json_t *root, uint64_t *ret, struct ghn_er
     return status;
 }
 
-enum ghn_status ghnd_call_parse(const void *text, size_t n, const struct ghn_json_limits *limits,
-                                struct ghnd_call *ret, struct ghn_err *err) {
-    struct ghnd_call call = {.dtype = GHN_F32, .predict_class_layers = true};
-    enum ghn_status status = ghn_json_load(text, n, limits, &call.root, err);
-    if (status == GHN_OK)
-        status = get_model(call.root, &call.model, err);
+enum ghn_status ghnd_call_fields(struct ghnd_call *ret, struct ghn_err *err) {
+    struct ghnd_call call = {.root = ret->root, .dtype = GHN_F32, .predict_class_layers = true};
+    enum ghn_status status = get_model(call.root, &call.model, err);
     if (status == GHN_OK)
         status = get_dtype(call.root, &call.dtype, err);
     if (status == GHN_OK)
@@ -68,6 +65,17 @@ enum ghn_status ghnd_call_parse(const void *text, size_t n, const struct ghn_jso
         status = get_bool(call.root, "include_tensors", &call.include_tensors, err);
     if (status == GHN_OK)
         status = get_seed(call.root, &call.seed, err);
+    if (status == GHN_OK)
+        *ret = call;
+    return status;
+}
+
+enum ghn_status ghnd_call_parse(const void *text, size_t n, const struct ghn_json_limits *limits,
+                                struct ghnd_call *ret, struct ghn_err *err) {
+    struct ghnd_call call = {0};
+    enum ghn_status status = ghn_json_load(text, n, limits, &call.root, err);
+    if (status == GHN_OK)
+        status = ghnd_call_fields(&call, err);
     if (status == GHN_OK)
         *ret = call;
     else

@@ -26,6 +26,10 @@ struct ghnd_call {
 enum ghn_status ghnd_call_parse(const void *text, size_t n, const struct ghn_json_limits *limits,
                                 struct ghnd_call *ret, struct ghn_err *err) GHN_MUST_CHECK;
 
+/* The same for a root that is decoded already, which stays the caller's. On failure the other
+ * fields of call are as they were. */
+enum ghn_status ghnd_call_fields(struct ghnd_call *call, struct ghn_err *err) GHN_MUST_CHECK;
+
 void ghnd_call_done(struct ghnd_call *call);
 
 /* The graph of the network, and its architecture or NULL; both freed by the caller. */

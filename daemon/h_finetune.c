@@ -11,6 +11,7 @@
 
 #include "base/atomic_file.h"
 #include "base/utf8.h"
+#include "call.h"
 #include "dataset_name.h"
 #include "ghn/answer.h"
 #include "ghn/blocks.h"
@@ -20,8 +21,10 @@
 #include "request.h"
 #include "train/finetune.h"
 
-/* The fields that belong to neither network nor recipe. */
-static const char *const own_fields[] = {"model", "dataset", "parameters", NULL};
+/* The fields that belong to neither network nor recipe: ours, and those of POST /predict, of which
+ * dtype and include_tensors mean nothing here. */
+static const char *const own_fields[] = {
+    "model", "dataset", "parameters", "dtype", "predict_class_layers", "include_tensors", NULL};
 
 struct work {
     struct ghnd_ledger *ledger;
@@ -29,6 +32,7 @@ struct work {
     json_t *root, *network;                  /* the body, and the part that is the network */
     struct ghn_recipe recipe;
     const struct ghnd_model *model;
+    bool predict_class_layers;
     struct ghnd_stream *stream; /* of the prediction */
     struct ghn_arch *arch;
     int n_classes;   /* of the data set */
@@ -57,14 +61,14 @@ static void set_digest(const struct ghnd_request *request, struct work *work) {
 
 /* --- The answer --- */
 
-static void reply_job(struct ghnd_request *request, const struct ghnd_job_row *row, int status) {
+static void reply_job(struct ghnd_request *request, const struct ghnd_job_row *row) {
     json_t *point = ghnd_jobs_point(request->app->jobs, row->id);
     ghnd_reply_json(request, ghnd_job_json(row, point));
     json_decref(point);
     struct ghnd_reply *reply = &request->reply;
     if (!reply->body)
         return;
-    reply->status = status;
+    reply->status = 202;
     (void)snprintf(reply->location, sizeof(reply->location), "/jobs/%s", row->id);
 }
 
@@ -75,7 +79,7 @@ static void reply_again(struct ghnd_request *request, const struct ghnd_job_row 
                          row->id);
         return;
     }
-    reply_job(request, row, 200);
+    reply_job(request, row);
     request->reply.replayed = true;
 }
 
@@ -187,8 +191,10 @@ static bool parse(struct ghnd_request *request, struct work *work) {
         status = ghn_recipe_from_json(work->root, "", &work->recipe, &err);
     if (status == GHN_OK)
         status = ghn_precision_check(work->recipe.precision, "precision", &err);
+    struct ghnd_call call = {.root = work->root};
+    if (status == GHN_OK)
+        status = ghnd_call_fields(&call, &err);
     const char *dataset = get_text(work->root, "dataset", true, &status, &err);
-    const char *model = get_text(work->root, "model", false, &status, &err);
     const char *parameters = get_text(work->root, "parameters", false, &status, &err);
     if (status == GHN_OK)
         status = check_upload_field(work, parameters, &err);
@@ -196,10 +202,11 @@ static bool parse(struct ghnd_request *request, struct work *work) {
         status = ghn_fail_memory(&err);
     if (!succeeded(request, status, &err))
         return false;
-    work->model = ghnd_snapshot_model(request->snapshot, model);
+    work->predict_class_layers = call.predict_class_layers;
+    work->model = ghnd_snapshot_model(request->snapshot, call.model);
     if (!work->model) {
         ghnd_problem_set(&request->problem, GHND_E_UNKNOWN_MODEL, "model",
-                         "no model \"%.64s\" is loaded; GET /models lists them", model);
+                         "no model \"%.64s\" is loaded; GET /models lists them", call.model);
         return false;
     }
     (void)snprintf(work->row.dataset, sizeof(work->row.dataset), "%.*s", GHND_JOB_NAME, dataset);
@@ -277,7 +284,8 @@ static bool check_dataset(struct ghnd_request *request, struct work *work) {
 
 static bool predict(struct ghnd_request *request, struct work *work) {
     const struct ghn_predict_options options = {
-        .keep_class_layers = work->n_classes != ghn_model_config(work->model->model)->num_classes,
+        .keep_class_layers = !work->predict_class_layers ||
+                             work->n_classes != ghn_model_config(work->model->model)->num_classes,
         .seed = work->recipe.seed};
     struct ghn_err err = GHN_ERR_INIT;
     if (!ghnd_stream_admit(work->stream, work->model, 0, &request->problem))
@@ -390,7 +398,7 @@ static void keep(struct ghnd_request *request, struct work *work) {
                                        request->snapshot->config.max_queued_jobs, &insertion, &err),
                     &err);
     if (kept && insertion == GHND_INSERTED) {
-        reply_job(request, &work->row, 202);
+        reply_job(request, &work->row);
         ghnd_jobs_wake(jobs);
         return;
     }

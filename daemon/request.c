@@ -118,14 +118,15 @@ static bool check_route(struct ghnd_request *request, const struct ghnd_header *
 }
 
 /* What the bodies of all requests may take: one that is alone is bounded by its own limit only. */
-static int64_t bodies_limit(const struct ghnd_config *config) {
-    return config->max_bodies_bytes > config->max_body_bytes ? config->max_bodies_bytes
-                                                             : config->max_body_bytes;
+static int64_t bodies_limit(const struct ghnd_request *request) {
+    const struct ghnd_config *config = &request->snapshot->config;
+    int64_t own = ghnd_route_body_limit(request->route, config);
+    return config->max_bodies_bytes > own ? config->max_bodies_bytes : own;
 }
 
 /* Whether so many more bytes are to be had beside those taken. */
 static bool fits(const struct ghnd_request *request, int64_t more, int64_t taken) {
-    return more <= bodies_limit(&request->snapshot->config) - taken;
+    return more == 0 || more <= bodies_limit(request) - taken;
 }
 
 /* Counts so many more bytes, if they are to be had. */
@@ -143,7 +144,7 @@ static void refuse_bodies(struct ghnd_request *request) {
     ghnd_problem_set(&request->problem, GHND_E_OVERLOADED, "",
                      "the bodies of requests take %lld bytes of the %lld set aside for them",
                      (long long)atomic_load(&request->app->body_bytes),
-                     (long long)bodies_limit(&request->snapshot->config));
+                     (long long)bodies_limit(request));
 }
 
 static bool check_body(struct ghnd_request *request, const struct ghnd_header *header,

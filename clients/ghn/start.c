@@ -1,5 +1,6 @@
 #include "start.h"
 
+#include "base/json.h"
 #include "base/pool.h"
 #include "ghn/blocks.h"
 #include "ghn/model.h"
@@ -30,12 +31,18 @@ static enum ghn_status predict(const struct cli_start *start, const struct cli_s
     struct ghn_model *model = NULL;
     struct ghn_pool *pool = NULL;
     struct ghn_prediction *prediction = NULL;
-    enum ghn_status status = ghn_model_load(source->checkpoint, &model, err);
+    const json_t *wanted = json_object_get(start->request.root, "predict_class_layers");
+    bool predict_class_layers = true;
+    enum ghn_status status =
+        wanted ? ghn_json_bool(wanted, "predict_class_layers", &predict_class_layers, err) : GHN_OK;
+    if (status == GHN_OK)
+        status = ghn_model_load(source->checkpoint, &model, err);
     if (status == GHN_OK)
         status = ghn_pool_new(0, &pool, err);
     if (status == GHN_OK) {
         const struct ghn_predict_options options = {
-            .keep_class_layers = ghn_model_config(model)->num_classes != start->dataset->n_classes,
+            .keep_class_layers = !predict_class_layers ||
+                                 ghn_model_config(model)->num_classes != start->dataset->n_classes,
             .seed = source->seed,
         };
         status = ghn_predict(model, start->request.graph, &options, pool, &prediction, err);

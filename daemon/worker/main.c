@@ -293,12 +293,16 @@ static void clean_up(struct job *job) {
     json_decref(job->request);
 }
 
+static bool is_below(const char *path, const char *folder) {
+    size_t n = strlen(folder);
+    return strncmp(path, folder, n) == 0 && (path[n] == '\0' || path[n] == '/');
+}
+
 /* Puts `place` where a path in folder stands, and the rest of the path before the message: clients
  * are not told where the daemon keeps what. */
 static bool hide_path(struct ghn_err *err, const char *folder, const char *place) {
     size_t n = strlen(folder);
-    if (folder[0] != '/' || strncmp(err->where, folder, n) != 0 ||
-        (err->where[n] != '\0' && err->where[n] != '/'))
+    if (folder[0] != '/' || !is_below(err->where, folder))
         return false;
     struct ghn_err shown = GHN_ERR_INIT;
     const char *rest = err->where[n] ? err->where + n + 1 : "";
@@ -332,6 +336,8 @@ static int run(struct job *job) {
     status = prepare(job, &err);
     if (status == GHN_OK)
         status = ghn_finetune(job->arch, job->dataset, &job->recipe, &options, job->params, &err);
+    if (status == GHN_INVALID_FILE && is_below(err.where, job->dir))
+        job->code = "damaged_job"; /* its state */
     clean_up(job);
     if (status == GHN_STOPPED) {
         print_line(json_pack("{s:s}", "event", "stopped"));

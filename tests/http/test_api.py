@@ -196,7 +196,8 @@ class Resources(SharedDaemon):
         self.assertEqual(["first", "second"], [first["id"], second["id"]])
         self.assertEqual([True, False], [first["default"], second["default"]])
         self.assertEqual("GHN-2", first["kind"])
-        self.assertEqual((10, [64, 64, 11, 11]), (first["num_classes"], first["max_shape"]))
+        self.assertEqual((10, [3, 32, 32], [64, 64, 11, 11]),
+                         (first["num_classes"], first["input"], first["max_shape"]))
         self.assertRegex(first["sha256"], "^[0-9a-f]{64}$")
         self.assertNotEqual(first["sha256"], second["sha256"])
         self.assertEqual(second, self.daemon.get("/models/second").json())

@@ -61,6 +61,7 @@ class Life(unittest.TestCase):
         self.assertEqual(("succeeded", STEPS), (job["state"], job["step"]), job)
         steps = [point["step"] for point in job["history"]]
         self.assertEqual(sorted(set(steps)), steps)
+        self.assertEqual([], [point for point in job["history"] if point["step"] > 0 and point["loss"] is None])
         self.assertTrue(self.undisturbed == parameters(daemon, job_id), "the parameters differ")
 
     def test_stop_and_go_on(self):
@@ -207,6 +208,20 @@ class Life(unittest.TestCase):
                     self.assertEqual(("failed", "damaged_job"), (job["state"], job["error"]["code"]))
                     self.assertEqual("succeeded", jobs.done(daemon, jobs.short())["state"])
 
+    def test_a_damaged_checkpoint(self):
+        with self.daemon() as daemon:
+            job = jobs.running(daemon, jobs.long(), steps=20)
+        with open(os.path.join(self.folder, "jobs", job["id"], "state.safetensors"), "r+b") as file:
+            file.seek(-5, os.SEEK_END)
+            byte = file.read(1)
+            file.seek(-5, os.SEEK_END)
+            file.write(bytes([byte[0] ^ 1]))
+        with self.daemon() as daemon:
+            job = jobs.finished(daemon, job["id"])
+            self.assertEqual(("failed", "damaged_job", "state-dir"),
+                             (job["state"], job["error"]["code"], job["error"]["where"]))
+            self.assertEqual(200, daemon.get(f"/jobs/{job['id']}/parameters").status)
+
     def test_a_ledger_that_is_none(self):
         with open(os.path.join(self.folder, "jobs.sqlite"), "wb") as file:
             file.write(b"this is no ledger\n" * 1000)
@@ -270,7 +285,8 @@ class Life(unittest.TestCase):
         self.kill(daemon)
         with self.daemon("--workers", "0") as daemon:
             again = jobs.submit(daemon, jobs.short(), headers)
-            self.assertEqual((200, first.json()["id"]), (again.status, again.json()["id"]))
+            self.assertEqual((202, first.json()["id"]), (again.status, again.json()["id"]))
+            self.assertEqual("true", again.headers["Idempotent-Replayed"])
 
     def test_cancelled_while_the_daemon_was_down(self):
         """Whoever runs, the ledger is what counts."""
