@@ -39,7 +39,7 @@ const char cli_finetune_help[] =
     "\n"
     "  --data FOLDER        the data set: CIFAR-10 or -100 (binary version), the MNIST family, or\n"
     "                       pictures as ghn help dataset says; \"shapes\" is drawn\n"
-    "  -o, --output FILE    the trained parameters: the last ones, with --eval-every the best\n"
+    "  -o, --output FILE    the trained parameters, those of the best evaluation\n"
     "  --checkpoint GHN     start from what this hypernetwork predicts\n"
     "  --parameters FILE    start from these\n"
     "  --init WAY           ghn, upload or random, where the two above do not say it\n"
@@ -73,7 +73,8 @@ const char cli_finetune_help[] =
     "  --n-shots N                   train on so many images of each class; 0 for all\n"
     "  --no-augment                  without random crops and flips\n"
     "  --cutout N                    side of the squares cut out; 0\n"
-    "  --eval-every N                steps between evaluations; 0: at start and end only\n"
+    "  --eval-every N                steps between evaluations; 0: so many that they\n"
+    "                                take a tenth of the time\n"
     "  --eval-images N               test on the first N images; 0 for all\n"
     "  --orth-from N, --orth-noise X orthogonalise weights from number N on; 0 (off), 3e-5\n";
 

@@ -34,6 +34,7 @@ struct training {
     float *logits, *dlogits;          /* (batch, classes) */
     int batch, classes;
     int64_t steps, stride; /* in all; between points of the history */
+    int64_t every;         /* between evaluations */
     int team;              /* threads of the caller's, to be given back */
 
     struct ghn__history history;
@@ -95,9 +96,22 @@ static enum ghn_status open_loader(struct training *t, struct ghn_err *err) {
     return ghn_loader_new(t->dataset, &options, &t->loader, err);
 }
 
+/* Where the recipe does not say how often to evaluate: at most ten times, and so that it takes
+ * about a tenth of the time, an image forwards costing a third of one in a step. */
+static int64_t evaluation_interval(const struct training *t) {
+    int64_t images = t->dataset->n[GHN_SPLIT_TEST], most = t->recipe->eval_images;
+    if (t->recipe->eval_every > 0)
+        return t->recipe->eval_every;
+    if (most > 0 && most < images)
+        images = most;
+    int64_t cost = images / (3 * (int64_t)t->batch) + 1, tenth = (t->steps + 9) / 10;
+    return tenth > 10 * cost ? tenth : 10 * cost;
+}
+
 static enum ghn_status open_evaluator(struct training *t, struct ghn_err *err) {
     if (t->dataset->n[GHN_SPLIT_TEST] == 0)
         return GHN_OK;
+    t->every = evaluation_interval(t);
     const struct ghn__evaluation_plan plan = {
         .arch = t->arch,
         .dataset = t->dataset,
@@ -211,9 +225,9 @@ static enum ghn_status save_parameters(struct training *t, const struct ghn_prog
     return status;
 }
 
-/* Whether parameters.safetensors holds the best and not the latest. */
-static bool keeps_best(const struct training *t) {
-    return t->evaluator && t->recipe->eval_every > 0;
+/* Whether parameters.safetensors holds the best, and not just the latest. */
+static bool has_best(const struct training *t) {
+    return t->counters.best_top1 >= 0;
 }
 
 /* Whether it is at its first or its last step. */
@@ -241,7 +255,7 @@ static enum ghn_status save(struct training *t, struct ghn_err *err) {
     if (status == GHN_OK)
         status = ghn__state_save(t->state_path, &state, err);
     bool kept = t->counters.settled == t->counters.step && is_end(t);
-    if (status == GHN_OK && !keeps_best(t) && !kept)
+    if (status == GHN_OK && !has_best(t) && !kept)
         status = save_parameters(t, NULL, err);
     return status;
 }
@@ -251,9 +265,9 @@ static enum ghn_status save(struct training *t, struct ghn_err *err) {
 static double seconds_left(const struct training *t) {
     if (t->sitting_steps == 0)
         return t->counters.step == t->steps ? 0 : NAN;
-    int64_t left = t->steps - t->counters.step, every = t->recipe->eval_every, evaluations = 0;
+    int64_t left = t->steps - t->counters.step, evaluations = 0;
     if (t->evaluator && left > 0)
-        evaluations = every > 0 ? (left + every - 1) / every : 1;
+        evaluations = (left + t->every - 1) / t->every;
     return (double)left * t->sitting_seconds / (double)t->sitting_steps +
            (double)evaluations * t->evaluation_seconds;
 }
@@ -296,8 +310,7 @@ static void report(struct training *t, const struct ghn_evaluation *tested) {
 /* --- Between steps --- */
 
 static bool evaluation_is_due(const struct training *t) {
-    int64_t every = t->recipe->eval_every;
-    return t->evaluator && (is_end(t) || (every > 0 && t->counters.step % every == 0));
+    return t->evaluator && (is_end(t) || t->counters.step % t->every == 0);
 }
 
 static enum ghn_status evaluate(struct training *t, struct ghn_evaluation *ret,
@@ -310,15 +323,19 @@ static enum ghn_status evaluate(struct training *t, struct ghn_evaluation *ret,
     return status;
 }
 
-/* Writes the parameters of this step if they are the ones to keep. */
+/* Writes the parameters of this step if they are the ones to keep. Those of a start without running
+ * statistics are of little use, whatever their accuracy with those of a batch is: they only count
+ * where evaluations were asked for. */
 static enum ghn_status keep(struct training *t, const struct ghn_progress *point, bool tested,
                             struct ghn_err *err) {
-    if (!keeps_best(t))
-        return is_end(t) ? save_parameters(t, tested ? point : NULL, err) : GHN_OK;
+    if (!t->evaluator)
+        return is_end(t) ? save_parameters(t, NULL, err) : GHN_OK;
     if (!tested || point->test_top1 < t->counters.best_top1)
         return GHN_OK;
+    bool counts =
+        t->params->batches_tracked > 0 || t->params->n_statistics == 0 || t->recipe->eval_every > 0;
     enum ghn_status status = save_parameters(t, point, err);
-    if (status == GHN_OK)
+    if (status == GHN_OK && counts)
         t->counters.best_top1 = point->test_top1;
     return status;
 }

@@ -7,13 +7,15 @@
  * version of oneDNN, rounds differently; a training that has moved to one goes on, to numbers that
  * are as good.
  *
- * A training folder holds
+ * A training folder holds, both written atomically,
  *   state.safetensors       everything that going on needs: parameters, statistics, what the
  *                           optimiser remembers, the step, the history
- *   parameters.safetensors  a state_dict. With eval_every, the parameters of the highest accuracy
- *                           on the test split so far; without it (or without test images) the
- *                           latest
- * both written atomically. Parameters that are not finite are never written. */
+ *   parameters.safetensors  a state_dict, that of the best evaluation, never with values that are
+ *                           not finite
+ *
+ * The best evaluation is that of the highest accuracy on the test split. Without eval_every one
+ * with the statistics of the batch, there being no running ones yet, does not count. Until one
+ * counts, or without test images, the latest parameters are kept. */
 #ifndef GHN_TRAIN_FINETUNE_H
 #define GHN_TRAIN_FINETUNE_H
 

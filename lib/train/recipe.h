@@ -37,8 +37,9 @@ struct ghn_recipe {
     bool augment;         /* true: pad-crop (size / 8) and flip for small images, resized crop and
                              flip for folders */
     int cutout;           /* 0: none; side of a square of zeros, in pixels */
-    int64_t eval_every;   /* 0: at the start and the end only; steps between evaluations on the test
-                             split */
+    int64_t eval_every;   /* steps between evaluations on the test split, beside those at the start
+                             and the end; 0: so many that these take a tenth of the time, and at most
+                             ten */
     int64_t eval_images;  /* 0: all; of the test split, in file order */
     enum ghn_start start; /* field "init": ghn, random, upload */
     int orth_from;        /* 0: off; else GHN-orth from that weight on, counted from 1 (ghn2-spec D)

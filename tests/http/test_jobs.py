@@ -40,7 +40,11 @@ class Jobs(SharedDaemon):
         tensors, metadata = read_safetensors(answer.body)
         self.assertEqual([64, 3, 3, 3], tensors["conv1.weight"][1])
         self.assertIn("bn1.running_var", tensors)
-        self.assertEqual(("tiny", "shapes", "30"), tuple(metadata[k] for k in ("network", "dataset", "step")))
+        best = max((point for point in job["history"] if point["test_top1"] is not None and point["step"] > 0),
+                   key=lambda point: (point["test_top1"], point["step"]))
+        self.assertEqual(("tiny", "shapes", str(best["step"])),
+                         tuple(metadata[k] for k in ("network", "dataset", "step")))
+        self.assertAlmostEqual(best["test_top1"], float(metadata["test_top1"]), 5)
         again = self.daemon.get(f"/jobs/{job['id']}/parameters")
         self.assertEqual(answer.headers["ETag"], again.headers["ETag"])
         head = self.daemon.request("HEAD", f"/jobs/{job['id']}/parameters")

@@ -225,7 +225,72 @@ static void a_high_rate_diverges_too(void **state) {
     teardown(&t);
 }
 
-/* With eval_every the folder has the parameters of the best evaluation, to the bit. */
+static bool holds(const char *path, const struct training *t) {
+    struct ghn_err err = GHN_ERR_INIT;
+    struct ghn_tensors *tensors = NULL;
+    struct ghn_params *params = NULL;
+    assert_int_equal(ghn_params_new(t->arch, &params, &err), GHN_OK);
+    assert_int_equal(ghn_tensors_read(path, &tensors, &err), GHN_OK);
+    assert_int_equal(ghn_params_load(params, tensors, &err), GHN_OK);
+    bool ret = memcmp(params->values, t->params->values, (size_t)params->n * sizeof(float)) == 0;
+    ghn_tensors_free(tensors);
+    ghn_params_free(params);
+    return ret;
+}
+
+/* Until an evaluation counts, the folder has the latest parameters; one that began with running
+ * statistics, or that was asked for, counts at once. */
+static void the_latest_parameters_are_kept_until_then(void **state) {
+    (void)state;
+    char path[96];
+    for (int k = 0; k < 3; k++) {
+        struct training t;
+        struct ghn_err err = GHN_ERR_INIT;
+        setup(&t);
+        const char *dir = folder();
+        (void)snprintf(path, sizeof(path), "%s/" GHN_PARAMETERS_FILE, dir);
+        t.params->batches_tracked = k == 1;
+        t.recipe.eval_every = k == 2 ? 30 : 0;
+        t.stop_at = 5;
+        assert_int_equal(train(&t, dir, &err), GHN_STOPPED);
+        assert_int_equal(holds(path, &t), k == 0);
+        if (k > 0)
+            ghn_params_initialise(t.params, 1);
+        assert_true(holds(path, &t));
+        remove_folder(dir);
+        teardown(&t);
+    }
+}
+
+/* How often it is evaluated where nobody says: ten times, or as often as takes a tenth of the time.
+ * A forward pass of 320 images is counted as four steps of 32. */
+static void evaluations_take_a_tenth_of_the_time(void **state) {
+    (void)state;
+    const int64_t steps[] = {60, 500}, every[] = {40, 50};
+    for (int i = 0; i < 2; i++) {
+        struct training t;
+        struct ghn_err err = GHN_ERR_INIT;
+        setup(&t);
+        t.recipe.steps = steps[i];
+        t.stop_at = 101;
+        const char *dir = folder();
+        enum ghn_status expected = i == 0 ? GHN_OK : GHN_STOPPED;
+        assert_int_equal(train(&t, dir, &err), expected);
+        json_t *history = NULL, *point;
+        assert_int_equal(ghn_finetune_history(dir, &history, &err), GHN_OK);
+        size_t at;
+        json_array_foreach(history, at, point) {
+            json_int_t step = json_integer_value(json_object_get(point, "step"));
+            bool tested = json_is_number(json_object_get(point, "test_top1"));
+            assert_int_equal(tested, step % every[i] == 0 || step == steps[i]);
+        }
+        json_decref(history);
+        remove_folder(dir);
+        teardown(&t);
+    }
+}
+
+/* The folder has the parameters of the best evaluation, to the bit. */
 static void the_best_parameters_are_kept(void **state) {
     (void)state;
     struct training t;
@@ -295,6 +360,8 @@ static void every_failed_allocation_is_survived(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(time_is_limited),
+        cmocka_unit_test(the_latest_parameters_are_kept_until_then),
+        cmocka_unit_test(evaluations_take_a_tenth_of_the_time),
         cmocka_unit_test(stopping_changes_nothing),
 #ifdef _OPENMP
         cmocka_unit_test(nor_does_another_number_of_threads),

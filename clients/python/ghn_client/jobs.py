@@ -132,8 +132,8 @@ class Job:
         return self
 
     def parameters(self) -> Parameters:
-        """The best parameters so far (with eval_every; else the latest), running or not. A GhnError
-        with code "no_parameters_yet" as long as there are none."""
+        """The parameters with the best evaluation so far, running or not. A GhnError with code
+        "no_parameters_yet" as long as there are none."""
         data = self._client._request("GET", job_path(self.id, "/parameters"), None,
                                      "application/octet-stream")
         return Parameters(*parse_safetensors(data))
