@@ -332,7 +332,7 @@ class Real(unittest.TestCase):
 
     def test_from_a_module_to_trained_parameters(self):
         net, seen = self.net(), []
-        found = self.client.finetune(net, "shapes", (3, 32, 32), steps=30, **self.RECIPE)
+        found = self.client.finetune(net, "shapes", steps=30, **self.RECIPE)
         found.wait(120, lambda j: seen.append((j.state, j.step)))
         self.assertEqual((found.state, found.step), ("succeeded", 30))
         self.assertEqual(seen[-1], ("succeeded", 30))

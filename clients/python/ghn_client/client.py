@@ -133,7 +133,8 @@ class Client:
         Args:
             module_or_request: as for predict; it stays as it is (see Job.parameters).
             dataset: name of a data set that the server has, one of datasets().
-            input_shape: of a module's input, without the batch; default (3, 224, 224).
+            input_shape: of a module's input, without the batch; default: that of the data set's
+                images, (3, 224, 224) where these differ.
             steps: how long; or, in the recipe, epochs. Without either the server's default.
             model: the hypernetwork that training starts from; default: the server's first.
             idempotency_key: a request with the key of an earlier one gives that job. Without it
@@ -143,6 +144,8 @@ class Client:
                 seed, n_shots, eval_every ...; init="random", or "upload" to start from the
                 values that the module has (or parameters, name -> array).
         """
+        if input_shape is None and not isinstance(module_or_request, Mapping):
+            input_shape = self._image_shape(dataset)
         request, module = _network(module_or_request, input_shape)
         request.update(recipe, dataset=dataset)
         if steps is not None:
@@ -179,6 +182,14 @@ class Client:
     def datasets(self) -> List[Dict[str, Any]]:
         """The data sets that the server can train on."""
         return self._json("GET", "/datasets")["datasets"]
+
+    def _image_shape(self, name: str) -> Optional[Tuple[int, int, int]]:
+        """(channels, height, width) of a data set's images; None if they differ, or if the server
+        has none of that name, which it is left to say."""
+        for found in self.datasets():
+            if found["name"] == name and found["height"]:
+                return found["channels"], found["height"], found["width"]
+        return None
 
     # --- The server ---
 
