@@ -59,6 +59,7 @@ enum ghn_status ghn_dataset_open(const char *path, struct ghn_dataset **ret,
 enum ghn_status ghn_dataset_describe(const char *path, struct ghn_dataset **ret,
                                      struct ghn_err *err) GHN_MUST_CHECK;
 
+/* Frees a data set that no loader uses any more; NULL is allowed. */
 void ghn_dataset_free(struct ghn_dataset *dataset);
 
 /* The name of a kind ("cifar10"). */

@@ -42,6 +42,7 @@ enum ghn_status ghn_hypernet_to_model(const struct ghn_hypernet *h, const float 
 /* Frees a hypernetwork; NULL is allowed. */
 void ghn_hypernet_free(struct ghn_hypernet *h);
 
+/* Its configuration, which lives as long as h. */
 const struct ghn_config *ghn_hypernet_config(const struct ghn_hypernet *h);
 
 /* The number of parameters; their values and their gradient as vectors of that length, the tensors

@@ -11,7 +11,6 @@ struct ghn__conv {
      * that as it is. */
     struct ghn__primitive to_forward, to_data, from_weights;
     size_t forward_bytes, data_bytes, weights_bytes; /* of weights in those layouts */
-    bool bias;
 };
 
 /* The layouts of one convolution's arguments. */
@@ -142,7 +141,6 @@ enum ghn_status ghn__conv_new(const struct ghn__conv_spec *spec, struct ghn__con
     struct ghn__conv *conv = ghn_calloc(1, sizeof *conv);
     if (!conv)
         return ghn_fail_memory(err);
-    conv->bias = spec->bias;
     struct layouts layouts;
     describe(spec, &layouts);
     enum ghn_status status = make_forward(spec, &layouts, conv, err);

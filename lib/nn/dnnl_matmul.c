@@ -4,7 +4,6 @@
 
 struct ghn__matmul {
     struct ghn__primitive primitive;
-    bool bias;
 };
 
 static dnnl_data_type_t type_of(enum ghn_dtype dtype) {
@@ -66,7 +65,6 @@ enum ghn_status ghn__matmul_new(const struct ghn__matmul_spec *spec, struct ghn_
     struct ghn__matmul *matmul = ghn_calloc(1, sizeof *matmul);
     if (!matmul)
         return ghn_fail_memory(err);
-    matmul->bias = spec->bias;
     dnnl_primitive_attr_t attr = NULL;
     enum ghn_status status = spec->add ? sum_attributes(&attr, err) : GHN_OK;
     if (!status) {

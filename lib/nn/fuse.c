@@ -1,3 +1,5 @@
+/* What one pass over memory can do: a batch norm along with the activation behind it and the sum
+ * between the two, and the same ReLU of one value once instead of many times. */
 #include <string.h>
 
 #include "arch/op.h"

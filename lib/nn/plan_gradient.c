@@ -1,3 +1,5 @@
+/* Which steps run backward, and where gradients lie: of a value that several steps read, the last
+ * of them writes its gradient, being the first to run backward, and the others add to it. */
 #include "nn/run_impl.h"
 
 static void count_consumers(struct ghn_run *run) {

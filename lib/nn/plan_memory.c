@@ -1,3 +1,6 @@
+/* Where everything lies: two blocks share a place if none of the steps that need the one lies
+ * between the first and the last step that need the other. Time runs through the steps forward and
+ * then back. */
 #include <stdlib.h>
 
 #include "base/machine.h"

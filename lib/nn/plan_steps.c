@@ -1,3 +1,6 @@
+/* What is computed, in which order: every step is a node of the architecture, or a group that is
+ * fused with its batch norm, and the layer that computes it. Where a layer wants its input in
+ * another order of elements than it has, a step that changes the order comes between. */
 #include <string.h>
 
 #include "arch/op.h"

@@ -9,7 +9,7 @@
 
 enum { MAX_TENSORS = 4 };
 
-static const struct ghn__state_kind kind = {"ghn-meta-training/1", "a meta-training", 0};
+static const struct ghn__state_kind kind = {"ghn-meta-training/1", "a meta-training"};
 
 /* Fills ret with the tensors of a state; returns how many. */
 static int list_tensors(const struct ghn__meta_state *state, struct ghn_tensor ret[MAX_TENSORS]) {

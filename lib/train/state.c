@@ -8,7 +8,7 @@
 #include "base/mem.h"
 #include "train/state_file.h"
 
-static const struct ghn__state_kind kind = {"ghn-training/1", "a training", 0};
+static const struct ghn__state_kind kind = {"ghn-training/1", "a training"};
 
 enum { MAX_TENSORS = 4, MAX_THREADS = 4096 };
 

@@ -15,7 +15,6 @@
 struct ghn__state_kind {
     const char *format; /* "ghn-training/1" */
     const char *name;   /* "a training", for errors */
-    int n;              /* tensors that it has; 0: any number */
 };
 
 /* n floats as a tensor of a state. */

@@ -274,7 +274,7 @@ static void test_identity(void **state) {
  * default, and only there. */
 static void test_earlier_state(void **state) {
     (void)state;
-    static const struct ghn__state_kind kind = {"ghn-meta-training/1", "a meta-training", 0};
+    static const struct ghn__state_kind kind = {"ghn-meta-training/1", "a meta-training"};
     struct ghn_meta_recipe recipe = small_recipe();
     const struct ghn_meta_options options = {.dir = folder, .threads = 1};
     int64_t n = 0;

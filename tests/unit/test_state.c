@@ -322,7 +322,7 @@ static void fields_that_came_later_had_their_defaults(void **state) {
 
 /* Takes a field out of the recipe that a state was saved with, as if it had not been known then. */
 static void forget(const char *path, const char *field) {
-    static const struct ghn__state_kind kind = {"ghn-training/1", "a training", 0};
+    static const struct ghn__state_kind kind = {"ghn-training/1", "a training"};
     struct ghn_tensors *file = NULL;
     json_t *training = NULL;
     assert_int_equal(ghn__state_file_read(path, &kind, &file, &training, NULL), GHN_OK);
