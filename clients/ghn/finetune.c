@@ -271,6 +271,7 @@ static int train(const struct wanted *wanted, struct cli_start *start, const cha
     cli_progress_init(&progress);
     cli_stop_catch();
     const struct ghn_finetune_options options = {
+        .start = start->origin,
         .dir = dir,
         .report_seconds = progress.terminal ? 0.5 : 0,
         .loader_threads = (int)wanted->loader_threads,

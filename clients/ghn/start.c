@@ -1,5 +1,8 @@
 #include "start.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "base/json.h"
 #include "base/pool.h"
 #include "ghn/blocks.h"
@@ -8,7 +11,7 @@
 #include "tensor/tensors.h"
 #include "train/finetune.h"
 
-static enum ghn_status load(struct ghn_params *params, const char *path, const char **ret_next,
+static enum ghn_status load(struct cli_start *start, const char *path, const char **ret_next,
                             struct ghn_err *err) {
     struct ghn_tensors *tensors = NULL;
     struct ghn_err inner = GHN_ERR_INIT;
@@ -18,15 +21,16 @@ static enum ghn_status load(struct ghn_params *params, const char *path, const c
         status = ghn_fail(err, GHN_UNSUPPORTED_FILE, path, "it holds blocks, not tensors in full");
     }
     if (status == GHN_OK) {
-        status = ghn_params_load(params, tensors, &inner);
+        status = ghn_params_load(start->params, tensors, &inner);
         if (status != GHN_OK)
             (void)ghn_fail(err, status, path, "%.200s: %s", inner.where, inner.message);
+        memcpy(start->origin, tensors->sha256, sizeof(start->origin));
     }
     ghn_tensors_free(tensors);
     return status;
 }
 
-static enum ghn_status predict(const struct cli_start *start, const struct cli_source *source,
+static enum ghn_status predict(struct cli_start *start, const struct cli_source *source,
                                struct ghn_err *err) {
     struct ghn_model *model = NULL;
     struct ghn_pool *pool = NULL;
@@ -49,6 +53,8 @@ static enum ghn_status predict(const struct cli_start *start, const struct cli_s
     }
     if (status == GHN_OK)
         status = ghn_params_from_prediction(start->params, prediction, err);
+    if (status == GHN_OK)
+        (void)snprintf(start->origin, sizeof(start->origin), "%s", ghn_model_sha256(model));
     ghn_prediction_free(prediction);
     ghn_pool_free(pool);
     ghn_model_unref(model);
@@ -73,7 +79,7 @@ enum ghn_status cli_start_open(struct cli_start *start, const char *network, con
     if (status != GHN_OK)
         return status;
     if (source->parameters)
-        return load(start->params, source->parameters, ret_next, err);
+        return load(start, source->parameters, ret_next, err);
     if (source->checkpoint)
         return predict(start, source, err);
     ghn_params_initialise(start->params, source->seed);

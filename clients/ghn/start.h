@@ -18,6 +18,7 @@ struct cli_start {
     struct cli_request request; /* owns the arch and the graph */
     struct ghn_dataset *dataset;
     struct ghn_params *params;
+    char origin[65]; /* SHA-256 of the file they come from; empty for random ones */
 };
 
 /* Reads the network (a request, arch or genotype in a file or "-"), opens the data and makes the

@@ -237,6 +237,7 @@ static bool is_end(const struct training *t) {
 
 static struct ghn__state state_of(struct training *t) {
     return (struct ghn__state){.recipe = t->recipe,
+                               .start = t->options->start ? t->options->start : "",
                                .dataset = t->dataset,
                                .params = t->params,
                                .optimizer = t->optimizer,

@@ -53,11 +53,13 @@ struct ghn_progress {
 json_t *ghn_progress_to_json(const struct ghn_progress *progress);
 
 struct ghn_finetune_options {
-    const char *dir;       /* the training folder, which exists; NULL: nothing is kept */
-    double save_seconds;   /* between checkpoints; 0 for the default, 30 */
-    double max_seconds;    /* of training, over all sittings, looked at before every step; 0: any */
-    double report_seconds; /* between calls of report; 0 for the default, 1 */
-    int loader_threads;    /* 0: one */
+    const char *start;   /* names what params are, as the SHA-256 of a file: a state that began with
+                            another is refused; NULL: not told */
+    const char *dir;     /* the training folder, which exists; NULL: nothing is kept */
+    double save_seconds; /* between checkpoints; 0 for the default, 30 */
+    double max_seconds;  /* of training, over all sittings, looked at before every step; 0: any */
+    double report_seconds;   /* between calls of report; 0 for the default, 1 */
+    int loader_threads;      /* 0: one */
     const atomic_bool *stop; /* set by another thread or a signal handler: a checkpoint is written
                                 and GHN_STOPPED comes back; or NULL. Looked at before every step
                                 and every batch of an evaluation */
@@ -104,7 +106,7 @@ int64_t ghn_finetune_bytes(const struct ghn_arch *arch, const struct ghn_recipe 
  * GHN_STOPPED, and GHN_TIME_LIMIT after max_seconds, with a checkpoint. GHN_DIVERGED when loss or
  * gradient are no longer finite: the folder keeps what was good. GHN_SHAPE_MISMATCH for a data set
  * that does not fit. For a state in the folder that is damaged GHN_INVALID_FILE, for that of
- * another network, data set or recipe GHN_OUT_OF_RANGE. GHN_IO. */
+ * another network, data set, recipe or start GHN_OUT_OF_RANGE. GHN_IO. */
 enum ghn_status ghn_finetune(const struct ghn_arch *arch, const struct ghn_dataset *dataset,
                              const struct ghn_recipe *recipe,
                              const struct ghn_finetune_options *options, struct ghn_params *params,

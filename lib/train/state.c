@@ -75,6 +75,7 @@ static int list_tensors(const struct ghn__state *state, struct ghn_tensor ret[MA
 static json_t *describe(const struct ghn__state *state) {
     json_t *root = identity(state);
     if (root && json_object_set_new(root, "counters", counters_json(state)) == 0 &&
+        json_object_set_new(root, "start", json_string(state->start)) == 0 &&
         json_object_set_new(root, "history", ghn__history_to_json(state->history)) == 0)
         return root;
     json_decref(root);
@@ -89,6 +90,10 @@ enum ghn_status ghn__state_save(const char *path, const struct ghn__state *state
 }
 
 /* --- Reading --- */
+
+static bool is_other_start(const struct ghn__state *state, const char *theirs) {
+    return *state->start && theirs && *theirs && strcmp(theirs, state->start) != 0;
+}
 
 /* Refuses the state of another training. */
 static enum ghn_status check_identity(const char *path, const struct ghn__state *state,
@@ -111,6 +116,9 @@ static enum ghn_status check_identity(const char *path, const struct ghn__state 
                                    json_object_get(ours, "recipe"), before, difference))
         status = ghn_fail(err, GHN_OUT_OF_RANGE, path,
                           "it is the state of a training with another recipe: %s", difference);
+    else if (is_other_start(state, json_string_value(json_object_get(training, "start"))))
+        status = ghn_fail(err, GHN_OUT_OF_RANGE, path,
+                          "it is the state of a training that began with other parameters");
     json_decref(before);
     json_decref(ours);
     return status;

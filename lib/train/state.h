@@ -37,6 +37,7 @@ struct ghn__counters {
 /* All borrowed. What identifies the training: recipe, dataset and the arch of params. */
 struct ghn__state {
     const struct ghn_recipe *recipe;
+    const char *start; /* names the first parameters; "": not told */
     const struct ghn_dataset *dataset;
     struct ghn_params *params;
     struct ghn__optimizer *optimizer;
@@ -49,8 +50,8 @@ enum ghn_status ghn__state_save(const char *path, const struct ghn__state *state
                                 struct ghn_err *err) GHN_MUST_CHECK;
 
 /* Reads it back into the same things, all of it or, on failure, nothing. GHN_IO; GHN_INVALID_FILE
- * for a damaged file; GHN_OUT_OF_RANGE for the state of another network, data set or recipe, saying
- * what differs. */
+ * for a damaged file; GHN_OUT_OF_RANGE for the state of another network, data set, recipe or start
+ * (if both are told), saying what differs. */
 enum ghn_status ghn__state_load(const char *path, const struct ghn__state *state,
                                 struct ghn_err *err) GHN_MUST_CHECK;
 

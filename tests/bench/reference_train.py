@@ -2,7 +2,7 @@
 """Compares steps of meta-training with those of the public PyTorch implementation of GHN-2, and
 times both.
 
-    reference_train.py --ppuda DIR --build BUILD --data CIFAR [--steps N] [--bf16] [--explain N]
+    reference_train.py --ppuda DIR --build BUILD --data CIFAR [--steps N] [--lr X] [--bf16] [--explain N]
 
 DIR is a checkout of facebookresearch/ppuda, BUILD a folder made with --buildtype=release, CIFAR the
 folder of CIFAR-10's binary files. Wants Debian's python3-torch and python3-torchvision.
@@ -30,6 +30,9 @@ entry next to nothing, the parameter ends 2e-3 elsewhere. From a fresh hypernetw
 in f64 leaves its own course by 0.1 in the norm within three steps when its weights are changed by
 6e-8 of their values, which is the rounding of f32. From the trained one without warm-up
 (--warmup-steps 0) losses were within 2e-4 and norms within 1e-2.
+
+With AVX-512 the two sides' courses part sooner than with AVX2, as they round differently there. --lr 0
+shows that it is the course: every step then has the same weights on both sides.
 
 --bf16 times ours a second time, with the networks in bf16 as ghn train has them where the processor
 can; how far its losses are from the reference's is printed, and not held against it.
@@ -261,7 +264,7 @@ class Reference:
         """A dict as meta_steps prints it."""
         prepared = self.prepare(number)
         for group in self.optimizer.param_groups:
-            group["lr"] = LR * min(1, (number + 1) / max(1, self.warm_up))
+            group["lr"] = RECIPE["lr"] * min(1, (number + 1) / max(1, self.warm_up))
         begin = time.monotonic()
         self.optimizer.zero_grad()
         loss = self.backward(number, prepared)
@@ -359,6 +362,7 @@ def main():
     parser.add_argument("--checkpoint")
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--warmup-steps", type=int, default=100)
+    parser.add_argument("--lr", type=float, default=LR)
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--explain", type=int, default=0)
     parser.add_argument("--meta-batch", type=int, default=4)
@@ -366,6 +370,7 @@ def main():
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
+    RECIPE["lr"] = options.lr
     warnings.filterwarnings("ignore")
 
     import torch

@@ -103,6 +103,16 @@ class Finetune(Train):
         for name in ("c.weight", "fc.weight", "b.bias"):
             self.assertEqual([tensors[0][name]] * 3, [t[name] for t in tensors], name)
 
+    def test_going_on_from_another_start(self):
+        first, second = self.new(), self.path("second.safetensors")
+        self.ghn("new", "-o", second, "--classes", "10", "--seed", "5")
+        command = [*self.command("out", "--checkpoint", first, "--steps", "20", "--eval-every", "10"), "--dir", self.path("d")]
+        self.ghn(*command)
+        again = [second if word == first else word for word in command]
+        _, err = self.ghn(*again, code=1)
+        self.assertIn("began with other parameters", err)
+        self.ghn(*command)
+
     def values(self, name):
         """The bytes of every tensor of a file."""
         with open(self.path(name), "rb") as file:

@@ -58,8 +58,13 @@ static void teardown(struct fixture *f) {
 }
 
 static struct ghn__state state_of(struct fixture *f) {
-    return (struct ghn__state){&f->recipe,   f->dataset,  f->params,
-                               f->optimizer, &f->history, &f->counters};
+    return (struct ghn__state){.recipe = &f->recipe,
+                               .start = "",
+                               .dataset = f->dataset,
+                               .params = f->params,
+                               .optimizer = f->optimizer,
+                               .history = &f->history,
+                               .counters = &f->counters};
 }
 
 static void draw(float *values, int64_t n, uint64_t stream) {
