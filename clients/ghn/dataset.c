@@ -2,14 +2,16 @@
 #include "data/dataset.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cli.h"
+#include "data/loader.h"
 
 const char cli_dataset_help[] =
-    "usage: ghn dataset PATH [--json]\n"
+    "usage: ghn dataset PATH [--json | --check]\n"
     "\n"
     "Describes a data set of images: its kind, its classes, the size of its images and how many\n"
-    "there are to train and to test with. Pictures are not read.\n"
+    "there are to train and to test with. Pictures are only read with --check.\n"
     "\n"
     "PATH is a folder with one of\n"
     "  data_batch_1.bin ... data_batch_5.bin, test_batch.bin   CIFAR-10, binary version\n"
@@ -20,7 +22,8 @@ const char cli_dataset_help[] =
     "  CLASS/FILE                                              the same\n"
     "or the word shapes, for pictures that are drawn when they are wanted.\n"
     "\n"
-    "  --json   as a JSON object\n";
+    "  --json   as a JSON object\n"
+    "  --check  decode every picture and name those that training would fail at\n";
 
 /* Names of classes that are listed as text. */
 enum { LISTED = 10 };
@@ -79,14 +82,60 @@ static void print_text(const struct ghn_dataset *dataset, const char *path) {
     free(name);
 }
 
+/* Reads every image of a split; names and counts those that cannot be. */
+static enum ghn_status check_split(const struct ghn_dataset *dataset, enum ghn_split split,
+                                   int64_t *bad, struct ghn_err *err) {
+    int64_t side = dataset->height ? 0 : 8; /* pictures are decoded whole, whatever is wanted */
+    const struct ghn_loader_options options = {
+        .split = split,
+        .batch = 1,
+        .chw = {dataset->channels, dataset->height + side, dataset->width + side},
+        .threads = (int)sysconf(_SC_NPROCESSORS_ONLN)};
+    struct ghn_loader *loader = NULL;
+    enum ghn_status status = ghn_loader_new(dataset, &options, &loader, err);
+    for (int64_t i = 0; status == GHN_OK && i < dataset->n[split]; i++) {
+        const struct ghn_batch *batch;
+        struct ghn_err found = GHN_ERR_INIT;
+        if (ghn_loader_next(loader, &batch, &found) == GHN_OK)
+            continue;
+        char *where = cli_clean(found.where);
+        printf("%s: %s\n", where ? where : "?", found.message);
+        free(where);
+        ++*bad;
+    }
+    ghn_loader_free(loader);
+    return status;
+}
+
+static int check(const char *path) {
+    struct ghn_dataset *dataset = NULL;
+    struct ghn_err err = GHN_ERR_INIT;
+    int64_t bad = 0;
+    enum ghn_status status = ghn_dataset_open(path, &dataset, &err);
+    for (int split = 0; status == GHN_OK && split < 2; split++)
+        status = check_split(dataset, split, &bad, &err);
+    if (status != GHN_OK) {
+        ghn_dataset_free(dataset);
+        return cli_fail(&err, NULL);
+    }
+    char all[CLI_NUMBER], some[CLI_NUMBER];
+    printf("%s of %s images cannot be read\n", bad ? cli_count(bad, some) : "none",
+           cli_count(dataset->n[GHN_SPLIT_TRAIN] + dataset->n[GHN_SPLIT_TEST], all));
+    ghn_dataset_free(dataset);
+    return bad ? CLI_FAILED : CLI_OK;
+}
+
 int cli_dataset(int argc, char **argv) {
-    bool as_json = false;
-    const struct cli_option options[] = {{.name = "json", .flag = &as_json}};
+    bool as_json = false, checked = false;
+    const struct cli_option options[] = {{.name = "json", .flag = &as_json},
+                                         {.name = "check", .flag = &checked}};
     int first, code = CLI_OK;
-    if (!cli_options(argc, argv, options, 1, cli_dataset_help, 1, 1, &first, &code))
+    if (!cli_options(argc, argv, options, 2, cli_dataset_help, 1, 1, &first, &code))
         return code;
     struct ghn_dataset *dataset = NULL;
     struct ghn_err err = GHN_ERR_INIT;
+    if (checked)
+        return check(argv[first]);
     if (ghn_dataset_describe(argv[first], &dataset, &err) != GHN_OK)
         return cli_fail(&err, NULL);
     code = CLI_OK;

@@ -244,6 +244,11 @@ static int fail(const struct wanted *wanted, enum ghn_status status, const struc
     else if (strstr(err->where, GHN_META_STATE_FILE))
         (void)snprintf(next, sizeof next,
                        "the same recipe goes on there; another --dir starts afresh");
+    else if (status == GHN_INVALID_FILE || status == GHN_UNSUPPORTED_FILE)
+        (void)snprintf(next, sizeof next,
+                       "ghn dataset %.200s --check names all pictures that cannot be read; put "
+                       "others in their places and the same command goes on",
+                       wanted->data);
     return cli_fail(err, *next ? next : NULL);
 }
 

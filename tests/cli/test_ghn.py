@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import unittest
+import zlib
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "support"))
@@ -280,6 +281,25 @@ class Dataset(Case):
         said = self.described("set")
         self.assertEqual({"path": "set", "kind": "folder", "train": 3, "test": 1, "channels": 3,
                           "size": None, "n_classes": 2, "classes": ["ant", "ox"]}, said)
+
+    def test_pictures_are_checked(self):
+        def png(side):
+            raw = zlib.compress((b"\0" + bytes(side)) * side)
+            chunks = ((b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)), (b"IDAT", raw), (b"IEND", b""))
+            return b"\x89PNG\r\n\x1a\n" + b"".join(
+                struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+                for kind, data in chunks)
+        for i in range(4):
+            self.write_bytes(f"set/ox/{i}.png", png(20))
+            self.write_bytes(f"set/ant/{i}.png", png(30))
+        out, _ = self.ghn("dataset", "set", "--check")
+        self.assertIn("none of 8 images cannot be read", out)
+        self.write_bytes("set/ox/1.png", png(20)[:45])
+        self.write_bytes("set/ant/2.png", b"no picture")
+        out, _ = self.ghn("dataset", "set", "--check", code=1)
+        self.assertIn("set/ox/1.png: ", out)
+        self.assertIn("set/ant/2.png: ", out)
+        self.assertIn("2 of 8 images cannot be read", out)
 
     def test_what_is_no_data_set_fails(self):
         os.mkdir(self.path("empty"))
