@@ -90,8 +90,10 @@ void ghn__evaluator_free(struct ghn__evaluator *evaluator) {
 static enum ghn_status find_run(struct ghn__evaluator *evaluator, int n, struct ghn_run **ret,
                                 struct ghn_err *err) {
     struct ghn_run **run = &evaluator->runs[n == evaluator->plan.batch ? FULL : LAST];
-    const struct ghn_run_options options = {
-        .batch = n, .mode = evaluator->mode, .precision = evaluator->plan.precision};
+    const struct ghn_run_options options = {.batch = n,
+                                            .mode = evaluator->mode,
+                                            .precision = evaluator->plan.precision,
+                                            .workspace = evaluator->plan.workspace};
     enum ghn_status status = *run ? GHN_OK : ghn_run_new(evaluator->plan.arch, &options, run, err);
     if (status == GHN_OK)
         *ret = *run;

@@ -2,6 +2,7 @@
 #ifndef GHN_TRAIN_EVALUATE_H
 #define GHN_TRAIN_EVALUATE_H
 
+#include "nn/run.h"
 #include "train/finetune.h"
 #include "train/held_images.h"
 
@@ -15,6 +16,7 @@ struct ghn__evaluation_plan {
     int batch;
     enum ghn_precision precision;
     int threads;                         /* of the loader; 0: one */
+    struct ghn_workspace *workspace;     /* of the runs; NULL: each has its own */
     const struct ghn__held_images *held; /* these images, whatever first and max_images say; NULL:
                                             they are decoded as they are wanted */
 };

@@ -27,6 +27,7 @@ struct training {
     struct ghn_params *params;
 
     struct ghn_loader *loader;
+    struct ghn_workspace *workspace; /* of steps and evaluations, which take turns */
     struct ghn_run *run;
     struct ghn__optimizer *optimizer;
     struct ghn__evaluator *evaluator; /* NULL if there is nothing to test on */
@@ -120,6 +121,7 @@ static enum ghn_status open_evaluator(struct training *t, struct ghn_err *err) {
         .batch = t->recipe->batch_size,
         .precision = t->recipe->precision,
         .threads = t->options->loader_threads,
+        .workspace = t->workspace,
     };
     return ghn__evaluator_new(&plan, &t->evaluator, err);
 }
@@ -143,6 +145,8 @@ static enum ghn_status set_up(struct training *t, struct ghn_err *err) {
     if (status == GHN_OK)
         status = open_loader(t, err);
     if (status == GHN_OK)
+        status = ghn_workspace_new(&t->workspace, err);
+    if (status == GHN_OK)
         status = open_evaluator(t, err);
     if (status == GHN_OK)
         status = allocate(t, err);
@@ -153,8 +157,10 @@ static enum ghn_status set_up(struct training *t, struct ghn_err *err) {
 
 /* Compiles the network, once the number of threads is settled. */
 static enum ghn_status open_run(struct training *t, struct ghn_err *err) {
-    const struct ghn_run_options options = {
-        .batch = t->batch, .mode = GHN_MODE_TRAIN, .precision = t->recipe->precision};
+    const struct ghn_run_options options = {.batch = t->batch,
+                                            .mode = GHN_MODE_TRAIN,
+                                            .precision = t->recipe->precision,
+                                            .workspace = t->workspace};
     return ghn_run_new(t->arch, &options, &t->run, err);
 }
 
@@ -163,6 +169,7 @@ static void tear_down(struct training *t) {
     ghn_run_free(t->run);
     ghn_loader_free(t->loader);
     ghn__evaluator_free(t->evaluator);
+    ghn_workspace_free(t->workspace);
     ghn__optimizer_free(t->optimizer);
     ghn__history_done(&t->history);
     ghn_free(t->gradient);
