@@ -83,6 +83,10 @@ enum ghn_status ghnd_call_parse(const void *text, size_t n, const struct ghn_jso
     return status;
 }
 
+bool ghnd_call_has(const char *key) {
+    return ghn_json_one_of(key, keys);
+}
+
 void ghnd_call_done(struct ghnd_call *call) {
     json_decref(call->root);
     *call = (struct ghnd_call){0};

@@ -30,6 +30,9 @@ enum ghn_status ghnd_call_parse(const void *text, size_t n, const struct ghn_jso
  * fields of call are as they were. */
 enum ghn_status ghnd_call_fields(struct ghnd_call *call, struct ghn_err *err) GHN_MUST_CHECK;
 
+/* Whether key is one of those fields, and so none of the network's. */
+bool ghnd_call_has(const char *key);
+
 void ghnd_call_done(struct ghnd_call *call);
 
 /* The graph of the network, and its architecture or NULL; both freed by the caller. */

@@ -21,10 +21,9 @@
 #include "request.h"
 #include "train/finetune.h"
 
-/* The fields that belong to neither network nor recipe: ours, and those of POST /predict, of which
- * dtype and include_tensors mean nothing here. */
-static const char *const own_fields[] = {
-    "model", "dataset", "parameters", "dtype", "predict_class_layers", "include_tensors", NULL};
+/* The fields that belong to neither network nor recipe nor POST /predict, of whose fields dtype and
+ * include_tensors mean nothing here. */
+static const char *const own_fields[] = {"dataset", "parameters", NULL};
 
 struct work {
     struct ghnd_ledger *ledger;
@@ -141,13 +140,14 @@ static const char *get_text(const json_t *root, const char *key, bool required,
     return *status == GHN_OK ? json_string_value(value) : NULL;
 }
 
-/* The fields that are neither ours nor the recipe's: an object that shares its values with root. */
+/* The fields that are neither ours, nor the recipe's, nor beside the network in POST /predict: an
+ * object that shares its values with root. */
 static json_t *network_of(json_t *root) {
     json_t *network = json_object(), *value;
     const char *key;
     json_object_foreach(root, key, value) {
-        if (network && !ghn_recipe_has(key) && !ghn_json_one_of(key, own_fields) &&
-            json_object_set(network, key, value) != 0) {
+        if (network && !ghn_recipe_has(key) && !ghnd_call_has(key) &&
+            !ghn_json_one_of(key, own_fields) && json_object_set(network, key, value) != 0) {
             json_decref(network);
             network = NULL;
         }
