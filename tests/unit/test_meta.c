@@ -14,25 +14,9 @@
 
 #include "base/mem.h"
 #include "ghn/hypernet.h"
+#include "small_hypernet.h"
 #include "train/meta_impl.h"
 #include "train/state_file.h"
-
-static struct ghn_err err;
-
-/* A small hypernetwork: seconds matter here. */
-static const struct ghn_config config = {.hid = 8,
-                                         .max_shape = {16, 16, 3, 3},
-                                         .num_classes = 10,
-                                         .hypernet = GHN_GATED_GNN,
-                                         .decoder = GHN_DECODER_CONV,
-                                         .weight_norm = true,
-                                         .ve = true,
-                                         .layernorm = true};
-
-static void ok(enum ghn_status status) {
-    if (status != GHN_OK)
-        fail_msg("%s: %s: %s", ghn_status_code(status), err.where, err.message);
-}
 
 /* --- Trainings --- */
 

@@ -16,25 +16,9 @@
 #include "nn/loss.h"
 #include "nn/reference.h"
 #include "sanitized.h"
+#include "small_hypernet.h"
 #include "train/meta_impl.h"
 #include "train/tape.h"
-
-static struct ghn_err err;
-
-/* A small hypernetwork: seconds matter here. */
-static const struct ghn_config config = {.hid = 8,
-                                         .max_shape = {16, 16, 3, 3},
-                                         .num_classes = 10,
-                                         .hypernet = GHN_GATED_GNN,
-                                         .decoder = GHN_DECODER_CONV,
-                                         .weight_norm = true,
-                                         .ve = true,
-                                         .layernorm = true};
-
-static void ok(enum ghn_status status) {
-    if (status != GHN_OK)
-        fail_msg("%s: %s: %s", ghn_status_code(status), err.where, err.message);
-}
 
 enum { IMAGES = 4, CLASSES = 10, SIDE = 16, AREA = SIDE * SIDE, PIXELS = 3 * AREA };
 
