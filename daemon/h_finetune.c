@@ -40,14 +40,6 @@ struct work {
     struct ghnd_job_row row;
 };
 
-static bool succeeded(struct ghnd_request *request, enum ghn_status status, struct ghn_err *err) {
-    if (status == GHN_OK)
-        return true;
-    err->status = status;
-    ghnd_problem_from_err(&request->problem, err);
-    return false;
-}
-
 static void set_digest(const struct ghnd_request *request, struct work *work) {
     struct sha256_ctx sha;
     uint8_t digest[SHA256_DIGEST_SIZE];
@@ -200,15 +192,12 @@ static bool parse(struct ghnd_request *request, struct work *work) {
         status = check_upload_field(work, parameters, &err);
     if (status == GHN_OK && !(work->network = network_of(work->root)))
         status = ghn_fail_memory(&err);
-    if (!succeeded(request, status, &err))
+    if (!ghnd_library_succeeded(request, status, &err))
         return false;
     work->predict_class_layers = call.predict_class_layers;
-    work->model = ghnd_snapshot_model(request->snapshot, call.model);
-    if (!work->model) {
-        ghnd_problem_set(&request->problem, GHND_E_UNKNOWN_MODEL, "model",
-                         "no model \"%.64s\" is loaded; GET /models lists them", call.model);
+    work->model = ghnd_find_model(request, call.model, "model");
+    if (!work->model)
         return false;
-    }
     (void)snprintf(work->row.dataset, sizeof(work->row.dataset), "%.*s", GHND_JOB_NAME, dataset);
     (void)snprintf(work->row.init, sizeof(work->row.init), "%s",
                    ghn_start_name(work->recipe.start));
@@ -224,7 +213,7 @@ static bool make_network(struct ghnd_request *request, struct work *work) {
     struct ghn_err err = GHN_ERR_INIT;
     enum ghn_status status =
         ghn_graph_from_request(work->network, &options, &work->stream->graph, &work->arch, &err);
-    if (!succeeded(request, status, &err))
+    if (!ghnd_library_succeeded(request, status, &err))
         return false;
     if (!work->arch) {
         ghnd_problem_set(&request->problem, GHND_E_NOT_TRAINABLE, "graph",
@@ -274,7 +263,7 @@ static bool check_dataset(struct ghnd_request *request, struct work *work) {
     }
     if (status == GHN_OK)
         status = ghn_finetune_fits(work->arch, &dataset, &err);
-    if (!succeeded(request, status, &err))
+    if (!ghnd_library_succeeded(request, status, &err))
         return false;
     work->n_classes = dataset.n_classes;
     return count_steps(request, work, &dataset);
@@ -301,7 +290,7 @@ static bool predict(struct ghnd_request *request, struct work *work) {
                           : ghn_fail_memory(&err);
     }
     json_decref(metadata);
-    return succeeded(request, status, &err);
+    return ghnd_library_succeeded(request, status, &err);
 }
 
 /* Whether the uploaded file holds the network's parameters. */
@@ -327,7 +316,7 @@ static bool check_upload(struct ghnd_request *request, const struct work *work) 
     ghn_params_free(params);
     ghn_tensors_free(tensors);
     if (status == GHN_NO_MEMORY)
-        return succeeded(request, status, &err);
+        return ghnd_library_succeeded(request, status, &err);
     if (status != GHN_OK)
         ghnd_problem_set(&request->problem, GHND_E_INVALID_PARAMETERS, err.where, "%s",
                          err.message);
@@ -385,13 +374,13 @@ static void keep(struct ghnd_request *request, struct work *work) {
     char id[GHND_JOB_ID + 1];
     enum ghnd_insertion insertion = GHND_CONFLICT;
     struct ghn_err err = GHN_ERR_INIT;
-    if (!succeeded(request, ghnd_job_folder_new(dir, work->row.id, &err), &err))
+    if (!ghnd_library_succeeded(request, ghnd_job_folder_new(dir, work->row.id, &err), &err))
         return;
     memcpy(id, work->row.id, sizeof(id));
     enum ghn_status written = write_files(dir, work, &err);
     if (written == GHN_IO) /* the client need not know where the folder is */
         (void)snprintf(err.where, sizeof(err.where), "state-dir");
-    bool kept = succeeded(request, written, &err) &&
+    bool kept = ghnd_library_succeeded(request, written, &err) &&
                 ghnd_ledger_succeeded(
                     request,
                     ghnd_ledger_insert(work->ledger, &work->row, request->key, work->digest,

@@ -37,12 +37,17 @@ void ghnd_h_models(struct ghnd_request *request) {
     ghnd_reply_json(request, json_pack("{s:o}", "models", models));
 }
 
+const struct ghnd_model *ghnd_find_model(struct ghnd_request *request, const char *id,
+                                         const char *where) {
+    const struct ghnd_model *model = ghnd_snapshot_model(request->snapshot, id);
+    if (!model)
+        ghnd_problem_set(&request->problem, GHND_E_UNKNOWN_MODEL, where,
+                         "no model \"%.64s\" is loaded; GET /models lists them", id);
+    return model;
+}
+
 void ghnd_h_model(struct ghnd_request *request) {
-    const struct ghnd_model *model = ghnd_snapshot_model(request->snapshot, request->path_id);
-    if (!model) {
-        ghnd_problem_set(&request->problem, GHND_E_UNKNOWN_MODEL, "",
-                         "no model \"%.64s\" is loaded; GET /models lists them", request->path_id);
-        return;
-    }
-    ghnd_reply_json(request, model_json(request->snapshot, model));
+    const struct ghnd_model *model = ghnd_find_model(request, request->path_id, "");
+    if (model)
+        ghnd_reply_json(request, model_json(request->snapshot, model));
 }

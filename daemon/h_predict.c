@@ -23,27 +23,15 @@ static void end_step(struct ghnd_request *request, struct work *work, enum ghnd_
     work->step_started_us = now;
 }
 
-/* Turns a failure of the library into the request's problem; returns whether there was none. */
-static bool succeeded(struct ghnd_request *request, enum ghn_status status, struct ghn_err *err) {
-    if (status == GHN_OK)
-        return true;
-    err->status = status;
-    ghnd_problem_from_err(&request->problem, err);
-    return false;
-}
-
 static bool parse(struct ghnd_request *request, struct work *work) {
     struct ghn_err err = GHN_ERR_INIT;
     enum ghn_status status = ghnd_call_parse(request->body ? request->body : "", request->body_size,
                                              &request->snapshot->json_limits, &work->call, &err);
-    if (!succeeded(request, status, &err))
+    if (!ghnd_library_succeeded(request, status, &err))
         return false;
-    work->model = ghnd_snapshot_model(request->snapshot, work->call.model);
-    if (!work->model) {
-        ghnd_problem_set(&request->problem, GHND_E_UNKNOWN_MODEL, "model",
-                         "no model \"%.64s\" is loaded; GET /models lists them", work->call.model);
+    work->model = ghnd_find_model(request, work->call.model, "model");
+    if (!work->model)
         return false;
-    }
     (void)snprintf(request->model, sizeof(request->model), "%s", work->model->id);
     return true;
 }
@@ -52,7 +40,7 @@ static bool make_graph(struct ghnd_request *request, struct work *work) {
     struct ghn_err err = GHN_ERR_INIT;
     enum ghn_status status = ghnd_call_graph(&work->call, &request->snapshot->limits,
                                              &work->stream->graph, &work->arch, &err);
-    return succeeded(request, status, &err);
+    return ghnd_library_succeeded(request, status, &err);
 }
 
 /* Bytes of a report about a tensor, and how often those of a tensor itself are in memory at once
@@ -91,7 +79,7 @@ static bool predict(struct ghnd_request *request, struct work *work) {
     struct ghn_err err = GHN_ERR_INIT;
     enum ghn_status status = ghn_predict(work->model->model, work->stream->graph, &options,
                                          request->app->pool, &work->stream->prediction, &err);
-    return succeeded(request, status, &err);
+    return ghnd_library_succeeded(request, status, &err);
 }
 
 static const char *network_of(const struct work *work) {
@@ -123,7 +111,7 @@ static void reply_stream(struct ghnd_request *request, struct work *work) {
                               work->call.dtype, metadata, &stream->encoder, &err)
             : ghn_fail_memory(&err);
     json_decref(metadata);
-    if (!succeeded(request, status, &err))
+    if (!ghnd_library_succeeded(request, status, &err))
         return;
     struct ghnd_reply *reply = &request->reply;
     reply->status = 200;

@@ -73,8 +73,9 @@ static enum ghnd_error error_of(enum ghn_status status) {
     return GHND_E_LIBRARY_INTERNAL;
 }
 
-void ghnd_problem_from_err(struct ghnd_problem *problem, const struct ghn_err *err) {
-    ghnd_problem_set(problem, error_of(err->status), err->where, "%s", err->message);
+void ghnd_problem_from_err(struct ghnd_problem *problem, enum ghn_status status,
+                           const struct ghn_err *err) {
+    ghnd_problem_set(problem, error_of(status), err->where, "%s", err->message);
 }
 
 json_t *ghnd_problem_json(const struct ghnd_problem *problem, const char *request_id) {

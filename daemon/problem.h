@@ -39,8 +39,9 @@ void ghnd_problem_set(struct ghnd_problem *problem, enum ghnd_error error, const
 /* The same for an error that there is no more to say about than what errors.def does. */
 void ghnd_problem_set_meaning(struct ghnd_problem *problem, enum ghnd_error error);
 
-/* Sets problem to a failure of the library; err->status must not be GHN_OK. */
-void ghnd_problem_from_err(struct ghnd_problem *problem, const struct ghn_err *err);
+/* Sets problem to a failure of the library: its status, not GHN_OK, and what it said. */
+void ghnd_problem_from_err(struct ghnd_problem *problem, enum ghn_status status,
+                           const struct ghn_err *err);
 
 /* Seconds to wait before trying again; 0 if that would not help. */
 int ghnd_error_retry_after(enum ghnd_error error);

@@ -11,6 +11,13 @@
 /* Bytes that a stream hands over at a time. */
 enum { BLOCK = 262144, EVENTS_BLOCK = 4096 };
 
+bool ghnd_library_succeeded(struct ghnd_request *request, enum ghn_status status,
+                            const struct ghn_err *err) {
+    if (status != GHN_OK)
+        ghnd_problem_from_err(&request->problem, status, err);
+    return status == GHN_OK;
+}
+
 void ghnd_reply_json(struct ghnd_request *request, json_t *json) {
     char *text = json ? json_dumps(json, JSON_COMPACT) : NULL;
     json_decref(json);

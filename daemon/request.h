@@ -117,6 +117,15 @@ void ghnd_reply_json(struct ghnd_request *request, json_t *json);
 /* Counts the reply's body, if it has one, among the bytes at *counter until it has been sent. */
 void ghnd_reply_count(struct ghnd_reply *reply, _Atomic int64_t *counter);
 
+/* Whether the library did what it was asked; false after setting the request's problem. */
+bool ghnd_library_succeeded(struct ghnd_request *request, enum ghn_status status,
+                            const struct ghn_err *err);
+
+/* The model of that id, the default one for NULL. NULL if there is none, after setting the
+ * request's problem, with `where` as the field at fault. (h_models.c) */
+const struct ghnd_model *ghnd_find_model(struct ghnd_request *request, const char *id,
+                                         const char *where);
+
 /* Makes the reply (or the problem) a response and queues it: the only caller of
  * MHD_queue_response. */
 enum MHD_Result ghnd_reply_send(struct ghnd_request *request);

@@ -116,6 +116,12 @@ static inline void ghn__tensor_put(const struct ghn__tensor *tensor, int64_t at,
     ghn_dtype_from_f32(tensor->dtype, (char *)tensor->data + (size_t)at * size, &x, 1);
 }
 
+/* Where image n of a tensor begins (the batch is outermost). */
+static inline void *ghn__image(const struct ghn__tensor *tensor, int64_t n) {
+    int64_t elements = tensor->count / tensor->dims[0];
+    return (char *)tensor->data + (size_t)(n * elements) * ghn_dtype_size(tensor->dtype);
+}
+
 /* Strides of an order for dims. */
 void ghn__strides(struct ghn__tensor *tensor, enum ghn__order order);
 

@@ -61,16 +61,21 @@ static double hidden_unit(const float *const mlp[3], const double x[2], int k) {
     return mlp[0][2 * k] * x[0] + mlp[0][2 * k + 1] * x[1] + mlp[1][k];
 }
 
+/* What the network gives for one row and head, before the sigmoid. */
+static double position_logit(const float *const mlp[3], const double x[2], int64_t head) {
+    double sum = 0;
+    for (int k = 0; k < HIDDEN; k++)
+        sum += fmax(hidden_unit(mlp, x, k), 0) * mlp[2][head * HIDDEN + k];
+    return sum;
+}
+
 void ghn__window_table(const struct ghn__windows *w, const float *const mlp[3], float *table) {
     for (int64_t row = 0; row < w->table; row++) {
         double x[2];
         coordinates(w, row, x);
-        for (int64_t head = 0; head < w->heads; head++) {
-            double sum = 0;
-            for (int k = 0; k < HIDDEN; k++)
-                sum += fmax(hidden_unit(mlp, x, k), 0) * mlp[2][head * HIDDEN + k];
-            table[row * w->heads + head] = (float)(16.0 / (1.0 + exp(-sum)));
-        }
+        for (int64_t head = 0; head < w->heads; head++)
+            table[row * w->heads + head] =
+                (float)(16.0 / (1.0 + exp(-position_logit(mlp, x, head))));
     }
 }
 
@@ -80,10 +85,7 @@ void ghn__window_table_backward(const struct ghn__windows *w, const float *const
         double x[2];
         coordinates(w, row, x);
         for (int64_t head = 0; head < w->heads; head++) {
-            double sum = 0;
-            for (int k = 0; k < HIDDEN; k++)
-                sum += fmax(hidden_unit(mlp, x, k), 0) * mlp[2][head * HIDDEN + k];
-            double s = 1.0 / (1.0 + exp(-sum)),
+            double s = 1.0 / (1.0 + exp(-position_logit(mlp, x, head))),
                    d = 16.0 * s * (1.0 - s) * dtable[row * w->heads + head];
             for (int k = 0; k < HIDDEN; k++) {
                 double hidden = hidden_unit(mlp, x, k);

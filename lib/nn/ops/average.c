@@ -96,16 +96,12 @@ static enum ghn_status plan_adaptive(struct ghn__site *site, struct ghn_err *err
     return GHN_OK;
 }
 
-static void *image(const struct ghn__tensor *t, int64_t n) {
-    return (char *)t->data + (size_t)(n * (t->count / t->dims[0])) * ghn_dtype_size(t->dtype);
-}
-
 static void forward_images(void *context, int64_t begin, int64_t end) {
     const struct ghn__site *site = context;
     const struct state *state = site->state;
     for (int64_t n = begin; n < end; n++)
-        ghn__nn_kernels()->average(image(&site->out, n), image(&site->in[0], n), site->out.dtype,
-                                   state->axes, site->in[0].dims[1]);
+        ghn__nn_kernels()->average(ghn__image(&site->out, n), ghn__image(&site->in[0], n),
+                                   site->out.dtype, state->axes, site->in[0].dims[1]);
 }
 
 static enum ghn_status forward(struct ghn__site *site, struct ghn_err *err) {
@@ -118,9 +114,9 @@ static void backward_images(void *context, int64_t begin, int64_t end) {
     const struct ghn__site *site = context;
     const struct state *state = site->state;
     for (int64_t n = begin; n < end; n++)
-        ghn__nn_kernels()->average_gradient(image(&site->din[0], n), site->add[0],
-                                            image(&site->dout, n), site->out.dtype, state->axes,
-                                            site->in[0].dims[1]);
+        ghn__nn_kernels()->average_gradient(ghn__image(&site->din[0], n), site->add[0],
+                                            ghn__image(&site->dout, n), site->out.dtype,
+                                            state->axes, site->in[0].dims[1]);
 }
 
 static enum ghn_status backward(struct ghn__site *site, struct ghn_err *err) {

@@ -140,19 +140,14 @@ static void backward_product(void *context, int64_t begin, int64_t end) {
                                 (float)site->node->attrs.binary.value, site->out.dtype, begin, end);
 }
 
-/* Image `n` of a tensor. */
-static void *image(const struct ghn__tensor *t, int64_t n) {
-    return (char *)t->data + (size_t)(n * (t->count / t->dims[0])) * ghn_dtype_size(t->dtype);
-}
-
 static void forward_gate(void *context, int64_t begin, int64_t end) {
     const struct range *range = context;
     const struct ghn__site *site = range->site;
     int64_t channels = site->out.dims[1], rows = site->out.dims[2] * site->out.dims[3];
     for (int64_t n = begin; n < end; n++)
-        ghn__nn_kernels()->scale_rows(image(&site->out, n), false, image(&site->in[range->map], n),
-                                      image(&site->in[1 - range->map], n), site->out.dtype, rows,
-                                      channels);
+        ghn__nn_kernels()->scale_rows(
+            ghn__image(&site->out, n), false, ghn__image(&site->in[range->map], n),
+            ghn__image(&site->in[1 - range->map], n), site->out.dtype, rows, channels);
 }
 
 static void backward_gate(void *context, int64_t begin, int64_t end) {
@@ -163,13 +158,14 @@ static void backward_gate(void *context, int64_t begin, int64_t end) {
     const struct ghn__nn_kernels *kernels = ghn__nn_kernels();
     for (int64_t n = begin; n < end; n++) {
         if (site->din[map].data)
-            kernels->scale_rows(image(&site->din[map], n), site->add[map], image(&site->dout, n),
-                                image(&site->in[gate], n), site->out.dtype, rows, channels);
+            kernels->scale_rows(ghn__image(&site->din[map], n), site->add[map],
+                                ghn__image(&site->dout, n), ghn__image(&site->in[gate], n),
+                                site->out.dtype, rows, channels);
         if (site->din[gate].data) {
             float *sum = (float *)site->scratch + n * channels;
-            kernels->sum_rows(sum, image(&site->dout, n), image(&site->in[map], n), site->out.dtype,
-                              rows, channels);
-            kernels->copy(image(&site->din[gate], n), site->out.dtype, sum, GHN_F32, channels,
+            kernels->sum_rows(sum, ghn__image(&site->dout, n), ghn__image(&site->in[map], n),
+                              site->out.dtype, rows, channels);
+            kernels->copy(ghn__image(&site->din[gate], n), site->out.dtype, sum, GHN_F32, channels,
                           site->add[gate]);
         }
     }

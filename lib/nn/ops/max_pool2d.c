@@ -28,11 +28,6 @@ static enum ghn_status plan(struct ghn__site *site, struct ghn_err *err) {
     return GHN_OK;
 }
 
-/* Image n of a tensor. */
-static void *image(const struct ghn__tensor *t, int64_t n) {
-    return (char *)t->data + (size_t)(n * (t->count / t->dims[0])) * ghn_dtype_size(t->dtype);
-}
-
 static uint16_t *places(const struct ghn__site *site, int64_t n) {
     return site->saved ? (uint16_t *)site->saved + n * (site->out.count / site->out.dims[0]) : NULL;
 }
@@ -41,8 +36,8 @@ static void forward_images(void *context, int64_t begin, int64_t end) {
     const struct ghn__site *site = context;
     struct ghn__window window = window_of(site);
     for (int64_t n = begin; n < end; n++)
-        ghn__nn_kernels()->max_pool(image(&site->out, n), places(site, n), image(&site->in[0], n),
-                                    site->out.dtype, &window);
+        ghn__nn_kernels()->max_pool(ghn__image(&site->out, n), places(site, n),
+                                    ghn__image(&site->in[0], n), site->out.dtype, &window);
 }
 
 static enum ghn_status forward(struct ghn__site *site, struct ghn_err *err) {
@@ -55,8 +50,8 @@ static void backward_images(void *context, int64_t begin, int64_t end) {
     const struct ghn__site *site = context;
     struct ghn__window window = window_of(site);
     for (int64_t n = begin; n < end; n++)
-        ghn__nn_kernels()->max_pool_gradient(image(&site->din[0], n), site->add[0],
-                                             image(&site->dout, n), places(site, n),
+        ghn__nn_kernels()->max_pool_gradient(ghn__image(&site->din[0], n), site->add[0],
+                                             ghn__image(&site->dout, n), places(site, n),
                                              site->out.dtype, &window);
 }
 

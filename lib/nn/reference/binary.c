@@ -55,29 +55,39 @@ const struct ghn__reference_op ghn__reference_op_mul = {.forward = mul_forward,
 
 /* --- concat: each input is rows of its extents from dim on --- */
 
-static void concat_forward(const struct ghn__reference_site *site) {
-    const struct ghn__reference_tensor *y = site->out;
+/* How one input lies in the output: where it begins in each row, and what a row has of it. */
+struct part {
+    int64_t start, n, row;
+};
+
+static int64_t place(const struct part *part, int64_t i) {
+    return i / part->n * part->row + part->start + i % part->n;
+}
+
+/* Goes on to input k; part starts as zeros. */
+static void next_part(const struct ghn__reference_site *site, int k, struct part *part) {
+    const struct ghn__reference_tensor *x = site->in[k], *y = site->out;
     int dim = ghn__reference_dim(site->node->attrs.concat.dim, y->ndim);
-    int64_t row = ghn__reference_extent(y, dim, y->ndim), start = 0;
+    part->start += part->n;
+    part->n = ghn__reference_extent(x, dim, x->ndim);
+    part->row = ghn__reference_extent(y, dim, y->ndim);
+}
+
+static void concat_forward(const struct ghn__reference_site *site) {
+    struct part part = {0};
     for (int k = 0; k < site->n_inputs; k++) {
-        const struct ghn__reference_tensor *x = site->in[k];
-        int64_t n = ghn__reference_extent(x, dim, x->ndim);
-        for (int64_t i = 0; i < x->count; i++)
-            y->data[i / n * row + start + i % n] = x->data[i];
-        start += n;
+        next_part(site, k, &part);
+        for (int64_t i = 0; i < site->in[k]->count; i++)
+            site->out->data[place(&part, i)] = site->in[k]->data[i];
     }
 }
 
 static void concat_backward(const struct ghn__reference_site *site) {
-    const struct ghn__reference_tensor *y = site->out;
-    int dim = ghn__reference_dim(site->node->attrs.concat.dim, y->ndim);
-    int64_t row = ghn__reference_extent(y, dim, y->ndim), start = 0;
+    struct part part = {0};
     for (int k = 0; k < site->n_inputs; k++) {
-        const struct ghn__reference_tensor *x = site->in[k];
-        int64_t n = ghn__reference_extent(x, dim, x->ndim);
-        for (int64_t i = 0; i < x->count; i++)
-            x->gradient[i] += y->gradient[i / n * row + start + i % n];
-        start += n;
+        next_part(site, k, &part);
+        for (int64_t i = 0; i < site->in[k]->count; i++)
+            site->in[k]->gradient[i] += site->out->gradient[place(&part, i)];
     }
 }
 
