@@ -1,6 +1,8 @@
 /* Convolutions by oneDNN. Images stay channels-last; weights are brought from PyTorch's order into
  * the kernel's own for every call, which costs little beside the convolution and lets optimisers
  * and files see one plain vector. */
+#include <string.h>
+
 #include "base/mem.h"
 #include "nn/dnnl.h"
 #include "nn/dnnl_impl.h"
@@ -11,6 +13,7 @@ struct ghn__conv {
      * that as it is. */
     struct ghn__primitive to_forward, to_data, from_weights;
     size_t forward_bytes, data_bytes, weights_bytes; /* of weights in those layouts */
+    bool clear; /* the work space of `weights` has to be zeros */
 };
 
 /* The layouts of one convolution's arguments. */
@@ -109,6 +112,16 @@ static enum ghn_status make_backward_data(const struct layouts *l, struct ghn__c
     return status;
 }
 
+/* oneDNN 2.6's bf16 gradient by weights copies images with borders into its work space, and where
+ * the map is smaller than the kernel it reads borders that it has not written: zeros are what is
+ * meant to be there. */
+static bool reads_borders(const struct ghn__conv_spec *spec) {
+    for (int i = 0; i < 2; i++)
+        if (spec->in[i] < (spec->kernel[i] - 1) * spec->dilation[i] + 1)
+            return spec->dtype == GHN_BF16;
+    return false;
+}
+
 static enum ghn_status make_backward_weights(const struct ghn__conv_spec *spec,
                                              const struct layouts *l, struct ghn__conv *conv,
                                              struct ghn_err *err) {
@@ -125,6 +138,7 @@ static enum ghn_status make_backward_weights(const struct ghn__conv_spec *spec,
         status = ghn__primitive_new(&desc, conv->forward.desc, NULL, false, &conv->weights, err);
     if (status)
         return status;
+    conv->clear = reads_borders(spec);
     const dnnl_memory_desc_t *weights =
         dnnl_primitive_desc_query_md(conv->weights.desc, dnnl_query_diff_weights_md, 0);
     status = bridge(&l->plain, weights, false, &conv->from_weights, &conv->weights_bytes, err);
@@ -223,6 +237,8 @@ enum ghn_status ghn__conv_backward_weights(struct ghn__conv *conv, const void *s
                                            void *scratch, struct ghn_err *err) {
     void *rest = (char *)scratch + conv->weights_bytes;
     void *data[] = {(void *)src, (void *)ddst, conv->weights_bytes ? scratch : dweights, dbias};
+    if (conv->clear && conv->weights.scratch_bytes > 0)
+        memset(rest, 0, conv->weights.scratch_bytes);
     enum ghn_status status = ghn__primitive_run(&conv->weights, data, rest, err);
     if (status || conv->weights_bytes == 0)
         return status;

@@ -29,7 +29,8 @@ struct ghn__tensor {
 
 /* The order in memory that a layer wants of its inputs. The batch is always outermost. */
 enum ghn__order {
-    GHN__SAME,               /* any; inputs of the rank of input 0 have its order */
+    GHN__SAME, /* any; inputs of one rank have that of the first with the output's extents, or else
+                  of input 0 */
     GHN__CHANNELS_LAST,      /* (N, H, W, C) for rank 4, row-major otherwise */
     GHN__CHANNELS_INNERMOST, /* dimension 1 innermost whatever the rank */
     GHN__ROW_MAJOR,          /* the last dimension innermost */
@@ -86,7 +87,7 @@ struct ghn__layer {
      * brings the input into order ROW_MAJOR and asks again. NULL: never. */
     bool (*view)(struct ghn__site *site);
     /* Sets saved_bytes, scratch_bytes and state, and out's strides if they are not to be `order`
-     * (SAME: as input 0 where the rank is the same, else row-major). NULL: nothing to plan. */
+     * (SAME: as that input where the rank is the same, else row-major). NULL: nothing to plan. */
     enum ghn_status (*plan)(struct ghn__site *site, struct ghn_err *err);
     enum ghn_status (*forward)(struct ghn__site *site, struct ghn_err *err);
     enum ghn_status (*backward)(struct ghn__site *site,

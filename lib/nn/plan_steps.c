@@ -120,15 +120,17 @@ static enum ghn_status reorder(struct planner *p, int value, const struct ghn__t
     return GHN_OK;
 }
 
-/* Dense strides in the order of `like`, a tensor of the same rank and perhaps other extents. */
+/* Dense strides in the order of `like`, a tensor of the same rank and perhaps other extents. The
+ * batch stays outermost, and where an extent of 1 leaves it open, the later dimension is inner. */
 static void order_as(struct ghn__tensor *tensor, const struct ghn__tensor *like) {
-    int by_stride[GHN__MAX_RANK];
-    for (int i = 0; i < tensor->ndim; i++) {
-        int at = i;
+    int by_stride[GHN__MAX_RANK], n = 0;
+    for (int i = tensor->ndim - 1; i > 0; i--) {
+        int at = n++;
         for (; at > 0 && like->strides[by_stride[at - 1]] > like->strides[i]; at--)
             by_stride[at] = by_stride[at - 1];
         by_stride[at] = i;
     }
+    by_stride[n] = 0;
     int64_t stride = 1;
     for (int i = 0; i < tensor->ndim; i++) {
         tensor->strides[by_stride[i]] = stride;
@@ -136,15 +138,15 @@ static void order_as(struct ghn__tensor *tensor, const struct ghn__tensor *like)
     }
 }
 
-/* `value` in the order that a layer wants; `first` is input 0's tensor, for SAME. */
+/* `value` in the order that a layer wants; for SAME, that of `like`, which may be NULL. */
 static enum ghn_status in_order(struct planner *p, int value, enum ghn__order order,
-                                const struct ghn__tensor *first, int *ret) {
+                                const struct ghn__tensor *like, int *ret) {
     struct ghn__tensor wanted = p->run->values[value].tensor;
     *ret = value;
     if (order == GHN__SAME) {
-        if (!first || first->ndim != wanted.ndim)
+        if (!like || like->ndim != wanted.ndim)
             return GHN_OK;
-        order_as(&wanted, first);
+        order_as(&wanted, like);
     } else {
         ghn__strides(&wanted, order);
     }
@@ -164,13 +166,28 @@ static enum ghn_status in_order(struct planner *p, int value, enum ghn__order or
     return GHN_OK;
 }
 
+/* The input whose order the others and the output take where a layer wants the SAME: the first of
+ * the output's extents, so that it is not the larger one of two that has to move; else input 0. */
+static int leading_input(const struct ghn_run *run, const int *inputs, int n,
+                         const struct ghn__tensor *out) {
+    for (int i = 0; i < n; i++) {
+        const struct ghn__tensor *in = &run->values[inputs[i]].tensor;
+        if (in->ndim == out->ndim &&
+            memcmp(in->dims, out->dims, (size_t)out->ndim * sizeof out->dims[0]) == 0)
+            return i;
+    }
+    return 0;
+}
+
 /* Brings all inputs of a step into the order that its layer wants. The step is not counted yet:
  * changes of order go before it. */
-static enum ghn_status order_inputs(struct planner *p, int *inputs, int n, enum ghn__order order) {
+static enum ghn_status order_inputs(struct planner *p, int *inputs, int n,
+                                    const struct ghn__tensor *out, enum ghn__order order) {
+    int leading = leading_input(p->run, inputs, n, out);
+    struct ghn__tensor like = n > 0 ? p->run->values[inputs[leading]].tensor : *out;
     for (int i = 0; i < n; i++) {
-        const struct ghn__tensor *first = i > 0 ? &p->run->values[inputs[0]].tensor : NULL;
-        struct ghn__tensor copy = first ? *first : (struct ghn__tensor){0};
-        enum ghn_status status = in_order(p, inputs[i], order, first ? &copy : NULL, &inputs[i]);
+        enum ghn_status status =
+            in_order(p, inputs[i], order, i == leading ? NULL : &like, &inputs[i]);
         if (status)
             return status;
     }
@@ -178,12 +195,18 @@ static enum ghn_status order_inputs(struct planner *p, int *inputs, int n, enum 
 }
 
 /* The default order of a step's output. */
-static void order_output(struct ghn__site *site, enum ghn__order order) {
-    if (order == GHN__SAME && site->n_inputs > 0 && site->in[0].ndim == site->out.ndim) {
-        order_as(&site->out, &site->in[0]);
-        return;
+static void order_output(const struct ghn_run *run, const struct ghn__step *step,
+                         struct ghn__tensor *out) {
+    enum ghn__order order = step->layer->order;
+    int n = step->site.n_inputs;
+    if (order == GHN__SAME && n > 0) {
+        const struct ghn__tensor *like = &step->site.in[leading_input(run, step->inputs, n, out)];
+        if (like->ndim == out->ndim) {
+            order_as(out, like);
+            return;
+        }
     }
-    ghn__strides(&site->out, order == GHN__SAME ? GHN__ROW_MAJOR : order);
+    ghn__strides(out, order == GHN__SAME ? GHN__ROW_MAJOR : order);
 }
 
 /* Whether the node's output is its input seen otherwise; if so, *ret is the value. */
@@ -214,7 +237,7 @@ static enum ghn_status settle(struct planner *p, struct ghn__step *step) {
     struct ghn__site *site = &step->site;
     for (int i = 0; i < site->n_inputs; i++)
         site->in[i] = run->values[step->inputs[i]].tensor;
-    order_output(site, step->layer->order);
+    order_output(run, step, &site->out);
     bool wanted = find_wanted(run, step);
     site->keeps_input = step->layer->keeps_input;
     site->keeps_output = step->layer->keeps_output;
@@ -279,7 +302,7 @@ static enum ghn_status plan_node(struct planner *p, int index) {
     if (bn >= 0 && p->fusion.activation[bn] >= 0)
         begun.site.activation = &arch->nodes[p->fusion.activation[bn]];
     begun.site.residual = residual >= 0;
-    status = order_inputs(p, begun.inputs, n, layer->order);
+    status = order_inputs(p, begun.inputs, n, &begun.site.out, layer->order);
     if (status)
         return status;
     struct ghn__step *step = move_to_end(p, &begun);

@@ -16,12 +16,21 @@ void ghn_workspace_free(struct ghn_workspace *workspace) {
     ghn_free(workspace);
 }
 
+/* Where it has to grow it becomes twice as large if it can: networks of many sizes by turns would
+ * otherwise have fresh pages each time one of them is the largest so far, and the kernel clear
+ * them. What no network touches takes addresses and no memory. */
 static enum ghn_status reserve(struct ghn_workspace *workspace, size_t bytes, struct ghn_err *err) {
     if (bytes <= workspace->bytes)
         return GHN_OK;
+    size_t ample = workspace->bytes <= SIZE_MAX / 2 ? 2 * workspace->bytes : 0;
     ghn_free(workspace->memory);
     workspace->user = NULL;
     workspace->bytes = 0;
+    workspace->memory = ample > bytes ? ghn_malloc(ample) : NULL;
+    if (workspace->memory) {
+        workspace->bytes = ample;
+        return GHN_OK;
+    }
     workspace->memory = ghn_malloc(bytes);
     if (!workspace->memory)
         return ghn_fail_memory(err);

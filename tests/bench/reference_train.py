@@ -148,8 +148,11 @@ class Given:
 class Ours:
     """meta_steps, which takes steps 0 to count - 1 one by one."""
 
+    plans = 0
+
     def __init__(self, given, count, *moments, **recipe):
-        plan = os.path.join(given.folder, "plan")
+        Ours.plans += 1  # a process may read its plan when the next one's is there already
+        plan = os.path.join(given.folder, f"plan{Ours.plans}")
         with open(plan, "w", encoding="utf-8") as file:
             json.dump({"batch_size": given.options.batch_size, "threads": given.options.threads,
                        "steps": given.steps[:count], "wait": True, **(recipe or RECIPE)}, file)
