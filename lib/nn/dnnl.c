@@ -86,22 +86,16 @@ static enum ghn_status compile(struct ghn__primitive *primitive, struct ghn_err 
                             "compile a kernel", err);
 }
 
-static bool is_brgemm(const_dnnl_primitive_desc_t desc) {
-    const char *name = "";
-    return dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, (void *)&name) ==
+/* Whether the name of a kernel begins so: "brgconv", "jit_1x1:avx2", "jit". */
+static bool is_a(const_dnnl_primitive_desc_t desc, const char *name) {
+    const char *found = "";
+    return dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, (void *)&found) ==
                dnnl_success &&
-           strncmp(name, "brgconv", 7) == 0;
-}
-
-static bool is_plain(const_dnnl_primitive_desc_t desc) {
-    const char *name = "";
-    return dnnl_primitive_desc_query(desc, dnnl_query_impl_info_str, 0, (void *)&name) !=
-               dnnl_success ||
-           strncmp(name, "jit", 3) != 0;
+           strncmp(found, name, strlen(name)) == 0;
 }
 
 static enum ghn_status choose(const_dnnl_op_desc_t op, const_dnnl_primitive_desc_t hint,
-                              const_dnnl_primitive_attr_t attr, bool skip_brgemm,
+                              const_dnnl_primitive_attr_t attr, const struct ghn__avoid *avoid,
                               dnnl_primitive_desc_t *ret, struct ghn_err *err) {
     dnnl_primitive_desc_iterator_t iterator;
     dnnl_status_t made =
@@ -109,10 +103,10 @@ static enum ghn_status choose(const_dnnl_op_desc_t op, const_dnnl_primitive_desc
     if (made)
         return ghn__dnnl_status(made, "find a kernel", err);
     dnnl_primitive_desc_t first = dnnl_primitive_desc_iterator_fetch(iterator);
-    if (first && skip_brgemm && is_brgemm(first) &&
+    if (first && avoid && is_a(first, avoid->kernel) &&
         dnnl_primitive_desc_iterator_next(iterator) == dnnl_success) {
         dnnl_primitive_desc_t second = dnnl_primitive_desc_iterator_fetch(iterator);
-        if (second && !is_plain(second)) {
+        if (second && (avoid->wrong || is_a(second, "jit"))) {
             dnnl_primitive_desc_destroy(first);
             first = second;
         } else if (second) {
@@ -127,7 +121,7 @@ static enum ghn_status choose(const_dnnl_op_desc_t op, const_dnnl_primitive_desc
 }
 
 enum ghn_status ghn__primitive_new(const_dnnl_op_desc_t op, const_dnnl_primitive_desc_t hint,
-                                   const_dnnl_primitive_attr_t attr, bool skip_brgemm,
+                                   const_dnnl_primitive_attr_t attr, const struct ghn__avoid *avoid,
                                    struct ghn__primitive *ret, struct ghn_err *err) {
     dnnl_primitive_attr_t own;
     dnnl_status_t made =
@@ -139,7 +133,7 @@ enum ghn_status ghn__primitive_new(const_dnnl_op_desc_t op, const_dnnl_primitive
         ghn__dnnl_status(dnnl_primitive_attr_set_scratchpad_mode(own, dnnl_scratchpad_mode_user),
                          "set attributes", err);
     if (!status)
-        status = choose(op, hint, own, skip_brgemm, &primitive.desc, err);
+        status = choose(op, hint, own, avoid, &primitive.desc, err);
     if (!status)
         status = compile(&primitive, err);
     dnnl_primitive_attr_destroy(own);

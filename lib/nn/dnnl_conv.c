@@ -64,6 +64,22 @@ static enum ghn_status arguments(struct ghn__primitive *primitive, int tag_a,
     return status;
 }
 
+/* oneDNN 2.6's AVX2 kernels for strided 1x1 convolutions work on eight channels at a time also
+ * where there are fewer, and write behind the end. */
+static const struct ghn__avoid *avoid_overruns(const struct ghn__conv_spec *spec) {
+    static const struct ghn__avoid avx2 = {"jit_1x1:avx2", true};
+    bool strided = spec->kernel[0] * spec->kernel[1] == 1 && spec->stride[0] * spec->stride[1] > 1;
+    return strided && spec->in_channels / spec->groups % 8 != 0 ? &avx2 : NULL;
+}
+
+/* Measured: on maps of a few pixels the batch-reduce kernels take up to twice the time of the older
+ * ones. */
+static const struct ghn__avoid *avoid_forward(const struct ghn__conv_spec *spec) {
+    static const struct ghn__avoid brgemm = {"brgconv", false};
+    bool tiny = spec->out[0] * spec->out[1] <= 16 && spec->kernel[0] * spec->kernel[1] > 1;
+    return tiny ? &brgemm : avoid_overruns(spec);
+}
+
 static enum ghn_status make_forward(const struct ghn__conv_spec *spec, const struct layouts *l,
                                     struct ghn__conv *conv, struct ghn_err *err) {
     dnnl_convolution_desc_t desc;
@@ -73,11 +89,8 @@ static enum ghn_status make_forward(const struct ghn__conv_spec *spec, const str
             dnnl_convolution_direct, &l->src, &l->weights, spec->bias ? &l->bias : NULL, &l->dst,
             l->strides, l->dilates, l->padding, l->padding),
         "describe a convolution", err);
-    /* Measured: on maps of a few pixels the batch-reduce kernels take up to twice the time of the
-     * older ones. */
-    bool tiny = spec->out[0] * spec->out[1] <= 16 && spec->kernel[0] * spec->kernel[1] > 1;
     if (!status)
-        status = ghn__primitive_new(&desc, NULL, NULL, tiny, &conv->forward, err);
+        status = ghn__primitive_new(&desc, NULL, NULL, avoid_forward(spec), &conv->forward, err);
     if (status)
         return status;
     const dnnl_memory_desc_t *weights =
@@ -91,7 +104,8 @@ static enum ghn_status make_forward(const struct ghn__conv_spec *spec, const str
     return status;
 }
 
-static enum ghn_status make_backward_data(const struct layouts *l, struct ghn__conv *conv,
+static enum ghn_status make_backward_data(const struct ghn__conv_spec *spec,
+                                          const struct layouts *l, struct ghn__conv *conv,
                                           struct ghn_err *err) {
     dnnl_convolution_desc_t desc;
     enum ghn_status status =
@@ -100,7 +114,8 @@ static enum ghn_status make_backward_data(const struct layouts *l, struct ghn__c
                              l->strides, l->dilates, l->padding, l->padding),
                          "describe a convolution's backward pass", err);
     if (!status)
-        status = ghn__primitive_new(&desc, conv->forward.desc, NULL, false, &conv->data, err);
+        status = ghn__primitive_new(&desc, conv->forward.desc, NULL, avoid_overruns(spec),
+                                    &conv->data, err);
     if (status)
         return status;
     const dnnl_memory_desc_t *weights =
@@ -135,7 +150,8 @@ static enum ghn_status make_backward_weights(const struct ghn__conv_spec *spec,
                                                   l->dilates, l->padding, l->padding),
                                               "describe a convolution's backward pass", err);
     if (!status)
-        status = ghn__primitive_new(&desc, conv->forward.desc, NULL, false, &conv->weights, err);
+        status = ghn__primitive_new(&desc, conv->forward.desc, NULL, avoid_overruns(spec),
+                                    &conv->weights, err);
     if (status)
         return status;
     conv->clear = reads_borders(spec);
@@ -159,7 +175,7 @@ enum ghn_status ghn__conv_new(const struct ghn__conv_spec *spec, struct ghn__con
     describe(spec, &layouts);
     enum ghn_status status = make_forward(spec, &layouts, conv, err);
     if (!status && spec->training && spec->data_gradient)
-        status = make_backward_data(&layouts, conv, err);
+        status = make_backward_data(spec, &layouts, conv, err);
     if (!status && spec->training)
         status = make_backward_weights(spec, &layouts, conv, err);
     if (status) {

@@ -3,6 +3,7 @@
 #define GHN_NN_DNNL_IMPL_H
 
 #include <dnnl.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/status.h"
@@ -24,11 +25,17 @@ struct ghn__primitive {
     size_t scratch_bytes;
 };
 
+/* A kernel that is not to be taken though it is oneDNN's first choice: its name begins so. Where it
+ * is only slow, it is taken all the same if the second choice is no compiled kernel. */
+struct ghn__avoid {
+    const char *kernel;
+    bool wrong;
+};
+
 /* Compiles an operation descriptor with the library's own work space turned off. hint: of the
- * forward pass, for a backward one. With skip_brgemm the second choice of the library is taken if
- * its first is a batch-reduce kernel. GHN_INTERNAL with oneDNN's status. */
+ * forward pass, for a backward one. avoid may be NULL. GHN_INTERNAL with oneDNN's status. */
 enum ghn_status ghn__primitive_new(const_dnnl_op_desc_t op, const_dnnl_primitive_desc_t hint,
-                                   const_dnnl_primitive_attr_t attr, bool skip_brgemm,
+                                   const_dnnl_primitive_attr_t attr, const struct ghn__avoid *avoid,
                                    struct ghn__primitive *ret, struct ghn_err *err) GHN_MUST_CHECK;
 
 /* A reorder between two layouts. */

@@ -30,7 +30,7 @@ static enum ghn_status make(const struct ghn__matmul_spec *spec, struct ghn__mat
         ghn__dnnl_status(dnnl_matmul_desc_init(&desc, &a, &b, spec->bias ? &bias : NULL, &c),
                          "describe a matrix product", err);
     if (!status)
-        status = ghn__primitive_new(&desc, NULL, attr, false, &matmul->primitive, err);
+        status = ghn__primitive_new(&desc, NULL, attr, NULL, &matmul->primitive, err);
     if (!status)
         status = ghn__primitive_argument(&matmul->primitive, DNNL_ARG_SRC, &a, err);
     if (!status)
