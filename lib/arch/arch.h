@@ -64,7 +64,8 @@ struct ghn_param {
     const char *name; /* the state_dict key */
     struct ghn_shape shape;
     enum ghn_param_kind kind;
-    int node; /* the node that owns it; -1 for one declared in "unused_parameters" */
+    int node;     /* the first node that has it; -1 for one declared in "unused_parameters" */
+    bool on_path; /* some node on the path to the output has it */
     struct ghn_init init;
     const char *why_other; /* kind OTHER: why it is not predicted, as a clause ("relative position
                               tables have no ... primitive") */

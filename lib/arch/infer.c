@@ -168,8 +168,12 @@ static enum ghn_status add_param(struct collector *all, int node_index,
     *ret = at;
     if (at != all->n)
         return check_shared(all, node, param, at, renamed);
-    all->params[at] = (struct ghn_param){name,       param->shape, param->kind,
-                                         node_index, param->init,  param->why_other};
+    all->params[at] = (struct ghn_param){.name = name,
+                                         .shape = param->shape,
+                                         .kind = param->kind,
+                                         .node = node_index,
+                                         .init = param->init,
+                                         .why_other = param->why_other};
     all->renamed[at] = renamed;
     all->n++;
     return count_param(all, &param->shape, node->where, name);
@@ -249,7 +253,7 @@ static void copy_nodes(struct ghn_arch_builder *builder, const int *order, int *
 
 /* Marks what the output depends on, and adds up its cost. */
 static enum ghn_status mark_path(struct ghn_arch_builder *builder, struct ghn_arch_node *nodes,
-                                 int output) {
+                                 struct ghn_param *params, int output) {
     nodes[output].on_path = true;
     double flops = 0;
     for (int i = output; i >= 0; i--) {
@@ -258,6 +262,8 @@ static enum ghn_status mark_path(struct ghn_arch_builder *builder, struct ghn_ar
         flops += (double)nodes[i].flops;
         for (int j = 0; j < nodes[i].n_inputs; j++)
             nodes[nodes[i].inputs[j]].on_path = true;
+        for (int j = 0; j < nodes[i].n_params; j++)
+            params[nodes[i].params[j]].on_path = true;
     }
     if (!nodes[0].on_path)
         return ghn_fail(&builder->err, GHN_DISCONNECTED, builder->where,
@@ -304,7 +310,7 @@ enum ghn_status ghn__draft_finish(struct ghn_arch_builder *builder, const int *o
         status = collect(&all, place, nodes);
     }
     if (status == GHN_OK)
-        status = mark_path(builder, nodes, place[output]);
+        status = mark_path(builder, nodes, all.params, place[output]);
     if (status == GHN_OK) {
         arch->nodes = nodes;
         arch->n_nodes = (int)n;

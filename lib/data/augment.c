@@ -118,14 +118,15 @@ static enum ghn_status prepare_fixed(const struct ghn_dataset *dataset,
 }
 
 /* torchvision's RandomResizedCrop: ten attempts at an area and a ratio, else the largest centred
- * part. */
+ * part whose ratio is allowed. */
 static struct ghn__rectangle random_crop(const struct ghn__picture *picture,
                                          const struct ghn__draws *draws) {
+    const double least = 0.75, most = 4.0 / 3.0; /* width to height */
     double area = (double)picture->height * picture->width;
     for (int attempt = 0; attempt < 10; attempt++) {
         int k = 8 + 4 * attempt;
         double target = area * (0.08 + 0.92 * uniform(draws, k));
-        double ratio = exp(log(0.75) + (log(4.0 / 3.0) - log(0.75)) * uniform(draws, k + 1));
+        double ratio = exp(log(least) + (log(most) - log(least)) * uniform(draws, k + 1));
         double width = round(sqrt(target * ratio)), height = round(sqrt(target / ratio));
         if (width < 1 || height < 1 || width > picture->width || height > picture->height)
             continue;
@@ -133,9 +134,10 @@ static struct ghn__rectangle random_crop(const struct ghn__picture *picture,
                                        below(draws, k + 3, picture->width - (int)width + 1), height,
                                        width};
     }
-    double side = picture->height < picture->width ? picture->height : picture->width;
-    return (struct ghn__rectangle){(picture->height - side) / 2, (picture->width - side) / 2, side,
-                                   side};
+    double height = fmin(picture->height, round(picture->width / least));
+    double width = fmin(picture->width, round(picture->height * most));
+    return (struct ghn__rectangle){floor((picture->height - height) / 2),
+                                   floor((picture->width - width) / 2), height, width};
 }
 
 /* The part that remains when the shorter side is scaled to 8 / 7 of the target and the middle is

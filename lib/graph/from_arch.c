@@ -31,7 +31,6 @@ struct builder {
     struct ghn_slot
         *slots;   /* of every parameter, with its name; the rest is filled in at the end */
     int *node_of; /* of every parameter: the graph node it is decoded from, or -1 */
-    bool *needed; /* of every parameter: the output depends on it */
     int *gate_of; /* of every arch node that is a squeeze-excite product: its gate's operand number
                      plus 1; else 0 */
     bool *is_squeeze; /* arch nodes that are a squeeze-excite's mean, which has no node */
@@ -279,15 +278,14 @@ static int norm_weight_of(const struct ghn_arch *arch, int param) {
 static void fill_slot(const struct builder *b, int index) {
     const struct ghn_param *param = &b->arch->params[index];
     struct ghn_slot *slot = &b->slots[index];
-    bool needed = b->needed[index];
     bool norm_bias = param->kind == GHN_PARAM_NORM_BIAS;
     slot->shape = param->shape;
     slot->init = param->init;
     slot->node = -1;
-    if (needed)
+    if (param->on_path)
         slot->node = b->node_of[norm_bias ? norm_weight_of(b->arch, index) : index];
     (void)ghn_shape_numel(&param->shape, &slot->numel);
-    if (!needed) {
+    if (!param->on_path) {
         slot->kind = GHN_SLOT_OFF_PATH;
         slot->why = "the network's output does not depend on it";
     } else if (slot->node < 0) {
@@ -309,9 +307,8 @@ static enum ghn_status allocate(struct builder *b) {
     b->gate_of = ghn_calloc(n, sizeof(*b->gate_of));
     b->is_squeeze = ghn_calloc(n, sizeof(*b->is_squeeze));
     b->node_of = ghn_calloc(n_params, sizeof(*b->node_of));
-    b->needed = ghn_calloc(n_params, sizeof(*b->needed));
     b->slots = ghn_arena_array(&b->graph->arena, n_params, sizeof(*b->slots));
-    if (!b->sources || !b->gate_of || !b->is_squeeze || !b->node_of || !b->needed || !b->slots)
+    if (!b->sources || !b->gate_of || !b->is_squeeze || !b->node_of || !b->slots)
         return ghn_fail_memory(b->err);
     for (size_t i = 0; i < n_params; i++) {
         b->node_of[i] = -1;
@@ -329,8 +326,6 @@ static enum ghn_status build(struct builder *b) {
     for (int i = 0; i < arch->n_nodes && status == GHN_OK; i++) {
         if (!arch->nodes[i].on_path)
             continue;
-        for (int j = 0; j < arch->nodes[i].n_params; j++)
-            b->needed[arch->nodes[i].params[j]] = true;
         b->at = arch->nodes[i].name;
         status = visit(b, i);
     }
@@ -356,7 +351,6 @@ enum ghn_status ghn_graph_from_arch(const struct ghn_arch *arch, const struct gh
     ghn_free(b.gate_of);
     ghn_free(b.is_squeeze);
     ghn_free(b.node_of);
-    ghn_free(b.needed);
     if (status == GHN_OK)
         *ret = b.graph;
     else

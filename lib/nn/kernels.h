@@ -20,9 +20,12 @@
 /* Floats in the widest vector of any instruction set. */
 enum { GHN__MAX_LANES = 16 };
 
-/* A step of AdamW: p = keep p - rate m / (sqrt(v) inverse_root + eps). */
+/* A step of AdamW: m += take1 (g - m), v = keep2 v + take2 g g,
+ * p = keep p - rate m / (sqrt(v) inverse_root + eps). */
 struct ghn__adamw {
-    float beta1, beta2, eps;
+    float take1;        /* 1 - beta1, and so on, not from a rounded beta */
+    float keep2, take2; /* beta2, 1 - beta2 */
+    float eps;
     float keep;         /* 1 - lr weight_decay */
     float rate;         /* lr / (1 - beta1^t) */
     float inverse_root; /* 1 / sqrt(1 - beta2^t) */

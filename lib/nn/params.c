@@ -78,7 +78,7 @@ static enum ghn_status find(const struct ghn_tensors *tensors, const char *name,
     const struct ghn_tensor *tensor = ghn_tensors_find(tensors, name);
     if (!tensor && required)
         return ghn_fail(err, GHN_MISSING_FIELD, name,
-                        "the network has this parameter, and the tensors given do not");
+                        "the network has this, and it is not among the tensors given");
     char found[GHN_SHAPE_TEXT], wanted[GHN_SHAPE_TEXT];
     if (tensor && !ghn_shape_equal(&tensor->shape, shape))
         return ghn_fail(err, GHN_SHAPE_MISMATCH, name, "shape %s; the network's is %s",
@@ -90,11 +90,6 @@ static enum ghn_status find(const struct ghn_tensors *tensors, const char *name,
                         ghn_dtype_name(tensor->dtype));
     *ret = tensor;
     return GHN_OK;
-}
-
-static bool on_path(const struct ghn_arch *arch, int param) {
-    int node = arch->params[param].node;
-    return node >= 0 && arch->nodes[node].on_path;
 }
 
 /* Takes over how many batches the running statistics of a node were gathered from. Where they stand
@@ -110,29 +105,35 @@ static void load_tracked(struct ghn_params *params, const struct ghn_tensors *te
     params->batches_tracked = count > 0 ? count : 0;
 }
 
-/* Checks every parameter and statistic, and with `copy` copies them; with `all`, those on the path
- * must be there. */
-static enum ghn_status load(struct ghn_params *params, const struct ghn_tensors *tensors, bool all,
-                            bool copy, struct ghn_err *err) {
+static const char *statistic_name(const struct ghn_arch_node *node, int k, char name[1024]) {
+    (void)snprintf(name, 1024, "%s.%s", node->name, k ? "running_var" : "running_mean");
+    return name;
+}
+
+/* Whether some running statistics of the network are among the tensors. */
+static bool has_statistics(const struct ghn_arch *arch, const struct ghn_tensors *tensors) {
+    char name[1024];
+    for (int i = 0; i < arch->n_nodes; i++)
+        for (int k = 0; tracked_channels(&arch->nodes[i]) && k < 2; k++)
+            if (ghn_tensors_find(tensors, statistic_name(&arch->nodes[i], k, name)))
+                return true;
+    return false;
+}
+
+/* load for running statistics: with `all` either every one of the path is there or none at all. */
+static enum ghn_status load_statistics(struct ghn_params *params, const struct ghn_tensors *tensors,
+                                       bool all, bool copy, struct ghn_err *err) {
     const struct ghn_arch *arch = params->arch;
     const struct ghn_tensor *tensor = NULL;
-    for (int i = 0; i < arch->n_params; i++) {
-        enum ghn_status status = find(tensors, arch->params[i].name, &arch->params[i].shape,
-                                      all && on_path(arch, i), &tensor, err);
-        if (status)
-            return status;
-        if (tensor && copy)
-            ghn_dtype_to_f32(tensor->dtype, params->values + params->offsets[i], tensor->data,
-                             (size_t)(params->offsets[i + 1] - params->offsets[i]));
-    }
+    bool required = all && has_statistics(arch, tensors);
     for (int i = 0; i < arch->n_nodes; i++) {
-        int64_t channels = tracked_channels(&arch->nodes[i]);
+        const struct ghn_arch_node *node = &arch->nodes[i];
+        int64_t channels = tracked_channels(node);
         struct ghn_shape shape = {1, {channels}};
         for (int k = 0; channels && k < 2; k++) {
             char name[1024];
-            snprintf(name, sizeof name, "%s.%s", arch->nodes[i].name,
-                     k ? "running_var" : "running_mean");
-            enum ghn_status status = find(tensors, name, &shape, false, &tensor, err);
+            enum ghn_status status = find(tensors, statistic_name(node, k, name), &shape,
+                                          required && node->on_path, &tensor, err);
             if (status)
                 return status;
             if (tensor && copy)
@@ -141,9 +142,27 @@ static enum ghn_status load(struct ghn_params *params, const struct ghn_tensors 
                                  tensor->data, (size_t)channels);
         }
         if (channels && tensor && copy)
-            load_tracked(params, tensors, arch->nodes[i].name);
+            load_tracked(params, tensors, node->name);
     }
     return GHN_OK;
+}
+
+/* Checks every parameter and statistic, and with `copy` copies them; with `all`, those on the path
+ * must be there. */
+static enum ghn_status load(struct ghn_params *params, const struct ghn_tensors *tensors, bool all,
+                            bool copy, struct ghn_err *err) {
+    const struct ghn_arch *arch = params->arch;
+    const struct ghn_tensor *tensor = NULL;
+    for (int i = 0; i < arch->n_params; i++) {
+        enum ghn_status status = find(tensors, arch->params[i].name, &arch->params[i].shape,
+                                      all && arch->params[i].on_path, &tensor, err);
+        if (status)
+            return status;
+        if (tensor && copy)
+            ghn_dtype_to_f32(tensor->dtype, params->values + params->offsets[i], tensor->data,
+                             (size_t)(params->offsets[i + 1] - params->offsets[i]));
+    }
+    return load_statistics(params, tensors, all, copy, err);
 }
 
 enum ghn_status ghn_params_load(struct ghn_params *params, const struct ghn_tensors *tensors,

@@ -40,8 +40,9 @@ void ghn_params_free(struct ghn_params *params);
 void ghn_params_initialise(struct ghn_params *params, uint64_t seed);
 
 /* Copies values from a set of tensors by name (f32, f16, bf16, f64). A parameter on the path must
- * be there, in its shape; others, and running statistics with their num_batches_tracked, are taken
- * if present, and tensors of other names are passed over. GHN_SHAPE_MISMATCH, GHN_WRONG_TYPE (no
+ * be there, in its shape, and so must every running statistic of the path if any is; other
+ * parameters, and num_batches_tracked, are taken if present, and tensors of other names are passed
+ * over. GHN_SHAPE_MISMATCH, GHN_WRONG_TYPE (no
  * floating-point type) or GHN_MISSING_FIELD with where = the tensor's name; nothing is copied then.
  */
 enum ghn_status ghn_params_load(struct ghn_params *params, const struct ghn_tensors *tensors,

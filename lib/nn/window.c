@@ -22,9 +22,11 @@ struct ghn__windows ghn__windows_of(const struct ghn__site *site) {
 /* The stretch that a place along an axis of the shifted map lies in: tokens that the shift has
  * brought together from the two ends do not see each other. */
 static int stretch(const struct ghn__windows *w, int axis, int64_t place) {
-    if (w->shift[axis] == 0 || place < w->padded[axis] - w->size[axis])
+    if (w->shift[axis] == 0)
         return 0;
-    return place < w->padded[axis] - w->shift[axis] ? 1 : 2;
+    if (place >= w->padded[axis] - w->shift[axis]) /* also where the shift is more than a window */
+        return 2;
+    return place >= w->padded[axis] - w->size[axis];
 }
 
 int64_t ghn__window_token(const struct ghn__windows *w, int64_t window, int64_t at, int *region) {

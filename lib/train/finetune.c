@@ -294,8 +294,9 @@ static struct ghn_progress progress_of(struct training *t, const struct ghn__tal
         .test_loss = NAN,
         .test_top1 = NAN,
         .test_top5 = NAN,
-        .images_per_second =
-            t->since_report.images ? (double)t->since_report.images / t->seconds_since_report : 0,
+        .images_per_second = t->seconds_since_report > 0
+                                 ? (double)t->since_report.images / t->seconds_since_report
+                                 : 0,
         .seconds = t->counters.seconds,
         .seconds_left = seconds_left(t),
     };

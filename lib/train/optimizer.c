@@ -8,11 +8,6 @@
 
 /* --- Life --- */
 
-static bool is_trained(const struct ghn_arch *arch, int param) {
-    int node = arch->params[param].node;
-    return node >= 0 && arch->nodes[node].on_path;
-}
-
 /* The runs of neighbouring parameters that are trained. */
 static enum ghn_status find_spans(struct ghn__optimizer *optimizer, const struct ghn_params *params,
                                   struct ghn_err *err) {
@@ -22,7 +17,7 @@ static enum ghn_status find_spans(struct ghn__optimizer *optimizer, const struct
         return ghn_fail_memory(err);
     bool open = false;
     for (int i = 0; i < arch->n_params; i++) {
-        bool trained = is_trained(arch, i);
+        bool trained = arch->params[i].on_path;
         if (trained && !open)
             optimizer->spans[optimizer->n_spans++].first = params->offsets[i];
         if (trained)
@@ -133,8 +128,9 @@ float ghn__clip_scale(double norm, double most) {
 struct ghn__adamw ghn__adamw_coefficients(double beta1, double beta2, double eps,
                                           double weight_decay, double lr, double t) {
     return (struct ghn__adamw){
-        .beta1 = (float)beta1,
-        .beta2 = (float)beta2,
+        .take1 = (float)(1 - beta1),
+        .keep2 = (float)beta2,
+        .take2 = (float)(1 - beta2),
         .eps = (float)eps,
         .keep = (float)(1 - lr * weight_decay),
         .rate = (float)(lr / (1 - pow(beta1, t))),

@@ -264,6 +264,9 @@ const struct nn_case nn_cases[] = {
     CASE("window_attention shifted along one axis", "[4,4,4]",
          ONE("window_attention", "'window_size':[2,2],'shift_size':[0,1],'num_heads':1"),
          .batch = 2),
+    CASE("window_attention shifted by more than a window", "[8,8,4]",
+         ONE("window_attention", "'window_size':[2,2],'shift_size':[3,5],'num_heads':1"),
+         .batch = 2),
     CASE("window_attention with padding, no biases", "[5,4,4]",
          ONE("window_attention", "'window_size':[3,3],'shift_size':[1,1],'num_heads':2,"
                                  "'qkv_bias':false,'proj_bias':false"),

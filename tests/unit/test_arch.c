@@ -116,6 +116,24 @@ static void parameters_are_renamed_and_shared(void **state) {
     ghn_arch_free(arch);
 }
 
+/* What is shared is on the path if any of its nodes is, not only the first. */
+static void a_shared_parameter_on_the_path(void **state) {
+    (void)state;
+    struct ghn_arch *arch =
+        must_read(HEAD "\"nodes\":["
+                       "{\"name\":\"dead\",\"op\":\"linear\",\"inputs\":[\"input\"],"
+                       "\"attrs\":{\"out_features\":32}},"
+                       "{\"name\":\"b\",\"op\":\"linear\",\"inputs\":[\"input\"],"
+                       "\"attrs\":{\"out_features\":32},\"params\":{\"weight\":\"dead.weight\"}}],"
+                       "\"output\":\"b\"}");
+    assert_int_equal(arch->n_params, 3);
+    assert_string_equal(arch->params[0].name, "dead.weight");
+    assert_true(arch->params[0].on_path);
+    assert_false(arch->params[1].on_path);
+    assert_true(arch->params[2].on_path);
+    ghn_arch_free(arch);
+}
+
 static void writing_and_reading_agree(void **state) {
     (void)state;
     struct ghn_arch *arch = must_read(tiny);
@@ -475,6 +493,7 @@ int main(void) {
         cmocka_unit_test(padding_costs),
         cmocka_unit_test(nodes_come_in_any_order),
         cmocka_unit_test(parameters_are_renamed_and_shared),
+        cmocka_unit_test(a_shared_parameter_on_the_path),
         cmocka_unit_test(writing_and_reading_agree),
         cmocka_unit_test(every_operation_infers_its_shape),
         cmocka_unit_test(every_operation_has_a_case),

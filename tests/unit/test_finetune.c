@@ -49,6 +49,7 @@ struct training {
 
 static void report(void *context, const struct ghn_progress *progress) {
     struct training *training = context;
+    assert_true(isfinite(progress->images_per_second)); /* also in the first report of a sitting */
     if (training->stop_at > 0 && progress->step >= training->stop_at)
         atomic_store(&training->stop, true);
     if (isnan(progress->test_top1))

@@ -128,6 +128,9 @@ static void adamw(void **state) {
     recipe.beta1 = 0.5;
     recipe.beta2 = 0.9;
     compare(&recipe);
+    recipe.beta1 = 0;
+    recipe.beta2 = 0.9999999; /* 1 - beta2 is not 1 less the f32 next to it */
+    compare(&recipe);
 }
 
 static void norms(void **state) {
@@ -158,7 +161,13 @@ static void instruction_sets_agree(void **state) {
     const struct ghn__nn_kernels *all[3];
     int n = ghn__nn_kernels_all(all);
     static float g[N], first[3][N];
-    const struct ghn__adamw a = {0.9f, 0.99f, 1e-8f, 0.999f, 0.01f, 1.5f};
+    const struct ghn__adamw a = {.take1 = 0.1f,
+                                 .keep2 = 0.99f,
+                                 .take2 = 0.01f,
+                                 .eps = 1e-8f,
+                                 .keep = 0.999f,
+                                 .rate = 0.01f,
+                                 .inverse_root = 1.5f};
     draw(g, N, 1, 1);
     for (int k = 0; k < n; k++) {
         static float values[3][N];

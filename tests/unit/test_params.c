@@ -119,19 +119,19 @@ static void what_does_not_fit_leaves_no_trace(void **state) {
     (void)state;
     struct fixture f;
     struct ghn_err err;
-    for (int k = 0; k < 3; k++) {
+    for (int k = 0; k < 4; k++) {
         setup(&f);
         int i = 0;
-        while (strcmp(f.items[i].name, k == 2 ? "bn.running_var" : "bn.bias") != 0)
+        while (strcmp(f.items[i].name, k % 2 ? "bn.running_var" : "bn.bias") != 0)
             i++;
         const char *name = f.items[i].name;
-        if (k == 0) {
+        if (k < 2) {
             drop(&f, name);
         } else {
             f.items[i].shape = (struct ghn_shape){1, {4}};
             f.items[i].n_bytes = 16;
         }
-        assert_int_equal(load(&f, &err), k == 0 ? GHN_MISSING_FIELD : GHN_SHAPE_MISMATCH);
+        assert_int_equal(load(&f, &err), k < 2 ? GHN_MISSING_FIELD : GHN_SHAPE_MISMATCH);
         assert_string_equal(err.where, name);
         for (int64_t j = 0; j < f.fresh->n; j++)
             assert_true(f.fresh->values[j] == 0);

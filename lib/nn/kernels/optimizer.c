@@ -40,12 +40,12 @@ void GHN__K(sgd)(float *restrict p, float *restrict m, const float *restrict g, 
 
 void GHN__K(adamw)(float *restrict p, float *restrict m, float *restrict v, const float *restrict g,
                    int64_t begin, int64_t end, float scale, const struct ghn__adamw *a) {
-    float keep = a->keep, beta1 = a->beta1, beta2 = a->beta2, rate = a->rate,
+    float keep = a->keep, take1 = a->take1, keep2 = a->keep2, take2 = a->take2, rate = a->rate,
           inverse_root = a->inverse_root, eps = a->eps;
     for (int64_t i = begin; i < end; i++) {
         float d = scale * g[i];
-        float first = m[i] + (1 - beta1) * (d - m[i]);
-        float second = beta2 * v[i] + (1 - beta2) * d * d;
+        float first = m[i] + take1 * (d - m[i]);
+        float second = keep2 * v[i] + take2 * d * d;
         m[i] = first;
         v[i] = second;
         p[i] = keep * p[i] - rate * first / (__builtin_sqrtf(second) * inverse_root + eps);
