@@ -13,7 +13,8 @@ struct ghn__conv {
      * that as it is. */
     struct ghn__primitive to_forward, to_data, from_weights;
     size_t forward_bytes, data_bytes, weights_bytes; /* of weights in those layouts */
-    bool clear; /* the work space of `weights` has to be zeros */
+    bool clear;         /* work space and result of `weights` have to be zeros before */
+    size_t plain_bytes; /* of weights in PyTorch's order */
 };
 
 /* The layouts of one convolution's arguments. */
@@ -128,8 +129,8 @@ static enum ghn_status make_backward_data(const struct ghn__conv_spec *spec,
 }
 
 /* oneDNN 2.6's bf16 gradient by weights copies images with borders into its work space, and where
- * the map is smaller than the kernel it reads borders that it has not written: zeros are what is
- * meant to be there. */
+ * the map is smaller than the kernel it reads borders that it has not written, and leaves taps out
+ * that reach nothing: zeros are what is meant to be there. */
 static bool reads_borders(const struct ghn__conv_spec *spec) {
     for (int i = 0; i < 2; i++)
         if (spec->in[i] < (spec->kernel[i] - 1) * spec->dilation[i] + 1)
@@ -155,6 +156,7 @@ static enum ghn_status make_backward_weights(const struct ghn__conv_spec *spec,
     if (status)
         return status;
     conv->clear = reads_borders(spec);
+    conv->plain_bytes = dnnl_memory_desc_get_size(&l->plain);
     const dnnl_memory_desc_t *weights =
         dnnl_primitive_desc_query_md(conv->weights.desc, dnnl_query_diff_weights_md, 0);
     status = bridge(&l->plain, weights, false, &conv->from_weights, &conv->weights_bytes, err);
@@ -253,8 +255,10 @@ enum ghn_status ghn__conv_backward_weights(struct ghn__conv *conv, const void *s
                                            void *scratch, struct ghn_err *err) {
     void *rest = (char *)scratch + conv->weights_bytes;
     void *data[] = {(void *)src, (void *)ddst, conv->weights_bytes ? scratch : dweights, dbias};
-    if (conv->clear && conv->weights.scratch_bytes > 0)
+    if (conv->clear) {
+        memset(data[2], 0, conv->weights_bytes ? conv->weights_bytes : conv->plain_bytes);
         memset(rest, 0, conv->weights.scratch_bytes);
+    }
     enum ghn_status status = ghn__primitive_run(&conv->weights, data, rest, err);
     if (status || conv->weights_bytes == 0)
         return status;

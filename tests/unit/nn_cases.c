@@ -66,6 +66,8 @@ const struct nn_case nn_cases[] = {
          ONE("conv2d", "'out_channels':16,'kernel':3,'padding':1,'stride':2,'bias':false")),
     CASE("conv2d 1x1 strided, of three channels", "[3,8,8]",
          ONE("conv2d", "'out_channels':20,'kernel':1,'stride':2,'bias':false")),
+    CASE("conv2d 11x11 on 3x3, with taps that reach nothing", "[32,3,3]",
+         ONE("conv2d", "'out_channels':20,'kernel':11,'padding':5,'bias':false")),
     CASE("conv2d larger than its map", "[16,2,9]",
          ONE("conv2d", "'out_channels':8,'kernel':9,'padding':4")),
     CASE("linear", "[7]", ONE("linear", "'out_features':5")),
