@@ -31,6 +31,7 @@ enum ghn_status cli_folder_take(const char *path, int *ret, struct ghn_err *err)
         (void)close(fd);
         return status;
     }
+    ghn_atomic_file_sweep(path);
     *ret = fd;
     return GHN_OK;
 }

@@ -5,7 +5,8 @@
 #include "base/status.h"
 
 /* Makes the folder, if it is not there, and takes it for this training: two would write over each
- * other's states. *ret is to be closed when it is done. GHN_IO. */
+ * other's states. What a training that was killed has left half-written is removed. *ret is to be
+ * closed when it is done. GHN_IO. */
 enum ghn_status cli_folder_take(const char *path, int *ret, struct ghn_err *err) GHN_MUST_CHECK;
 
 /* Removes a file of a folder, if it is there. */

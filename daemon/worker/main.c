@@ -28,7 +28,6 @@
  * SCHED_IDLE is a little kinder to predictions, but halves the speed of training where anything
  * else runs, and at a load of 23 a cancelled worker did not end before it was killed. Where nice is
  * refused, as under the systemd unit, the margin to a ratio of three is small. */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -41,6 +40,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
+#include "base/atomic_file.h"
 #include "base/json.h"
 #include "data/dataset.h"
 #include "ghn/blocks.h"
@@ -189,14 +189,10 @@ static bool take_lock(const struct job *job) {
 
 /* Removes what a worker left that was killed while it wrote. */
 static void remove_leftovers(const struct job *job) {
-    DIR *folder = opendir(job->dir);
-    if (!folder)
-        return;
-    for (struct dirent *entry; (entry = readdir(folder));)
-        if (strstr(entry->d_name, ".tmp.") ||
-            strcmp(entry->d_name, "initial-full.safetensors") == 0)
-            (void)unlinkat(dirfd(folder), entry->d_name, 0);
-    (void)closedir(folder);
+    char path[4096];
+    path_of(job, "initial-full.safetensors", path, sizeof(path));
+    (void)unlink(path);
+    ghn_atomic_file_sweep(job->dir);
 }
 
 static enum ghn_status read_request(struct job *job, struct ghn_err *err) {

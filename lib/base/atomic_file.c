@@ -1,16 +1,20 @@
 #include "base/atomic_file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
 
 struct ghn_atomic_file {
-    char *path, *temporary;
+    char *path;      /* behind symbolic links */
+    char *temporary; /* NULL: what is at path is no file, and is written to as it is */
     int fd;
     int folder; /* opened at the start: what can fail should fail before anything is replaced */
 };
@@ -32,9 +36,29 @@ static void free_file(struct ghn_atomic_file *file) {
 void ghn_atomic_file_abort(struct ghn_atomic_file *file) {
     if (!file)
         return;
-    if (file->fd >= 0)
+    if (file->fd >= 0 && file->temporary)
         (void)unlink(file->temporary);
     free_file(file);
+}
+
+/* NAME.tmp.PID.I */
+static bool is_temporary(const char *name) {
+    static const char digits[] = "0123456789";
+    const char *mark = strstr(name, ".tmp.");
+    if (!mark)
+        return false;
+    const char *pid = mark + 5, *dot = pid + strspn(pid, digits);
+    return dot > pid && dot[0] == '.' && dot[1] && dot[1 + strspn(dot + 1, digits)] == '\0';
+}
+
+void ghn_atomic_file_sweep(const char *dir) {
+    DIR *folder = opendir(dir);
+    if (!folder)
+        return;
+    for (struct dirent *entry; (entry = readdir(folder));)
+        if (is_temporary(entry->d_name))
+            (void)unlinkat(dirfd(folder), entry->d_name, 0);
+    (void)closedir(folder);
 }
 
 /* The folder that path is in; scratch has room for path. Returns -1 with errno set on failure. */
@@ -58,25 +82,51 @@ static int create_beside(const char *path, char *name, size_t n) {
     return -1;
 }
 
+/* Opens a temporary file beside path; it has the permissions of `old` if that is not NULL. */
+static enum ghn_status open_beside(struct ghn_atomic_file *file, const char *path,
+                                   const struct stat *old, struct ghn_err *err) {
+    size_t n = strlen(path) + 1, n_temporary = n + 32;
+    file->path = ghn_malloc(n);
+    file->temporary = ghn_malloc(n_temporary);
+    if (!file->path || !file->temporary)
+        return ghn_fail_memory(err);
+    memcpy(file->path, path, n);
+    file->folder = open_folder(path, file->temporary);
+    if (file->folder >= 0)
+        file->fd = create_beside(path, file->temporary, n_temporary);
+    if (file->fd < 0)
+        return fail(path, "create", err);
+    if (old)
+        (void)fchmod(file->fd, old->st_mode & 07777);
+    return GHN_OK;
+}
+
+/* Opens a device or pipe. */
+static enum ghn_status open_in_place(struct ghn_atomic_file *file, const char *path,
+                                     struct ghn_err *err) {
+    size_t n = strlen(path) + 1;
+    file->path = ghn_malloc(n);
+    if (!file->path)
+        return ghn_fail_memory(err);
+    memcpy(file->path, path, n);
+    file->fd = open(path, O_WRONLY | O_CLOEXEC); /* fails for a folder */
+    return file->fd < 0 ? fail(path, "open", err) : GHN_OK;
+}
+
 enum ghn_status ghn_atomic_file_new(const char *path, struct ghn_atomic_file **ret,
                                     struct ghn_err *err) {
-    size_t n = strlen(path) + 1, n_temporary = n + 32;
     struct ghn_atomic_file *file = ghn_calloc(1, sizeof(*file));
     if (!file)
         return ghn_fail_memory(err);
-    char *copy = file->path = ghn_malloc(n), *temporary = file->temporary = ghn_malloc(n_temporary);
     file->fd = file->folder = -1;
-    enum ghn_status status = GHN_OK;
-    if (!copy || !temporary) {
-        status = ghn_fail_memory(err);
-    } else {
-        memcpy(copy, path, n);
-        file->folder = open_folder(path, temporary);
-        if (file->folder >= 0)
-            file->fd = create_beside(path, temporary, n_temporary);
-        if (file->fd < 0)
-            status = fail(path, "create", err);
-    }
+    struct stat old;
+    bool exists = stat(path, &old) == 0;
+    char *behind = exists && S_ISREG(old.st_mode) ? realpath(path, NULL) : NULL;
+    enum ghn_status status =
+        exists && !S_ISREG(old.st_mode)
+            ? open_in_place(file, path, err)
+            : open_beside(file, behind ? behind : path, exists ? &old : NULL, err);
+    free(behind);
     if (status == GHN_OK)
         *ret = file;
     else
@@ -109,7 +159,17 @@ static bool sync_and_close(int fd) {
     return synced && closed;
 }
 
+static enum ghn_status commit_in_place(struct ghn_atomic_file *file, struct ghn_err *err) {
+    int fd = file->fd;
+    file->fd = -1;
+    enum ghn_status status = close(fd) == 0 ? GHN_OK : fail(file->path, "write", err);
+    free_file(file);
+    return status;
+}
+
 enum ghn_status ghn_atomic_file_commit(struct ghn_atomic_file *file, struct ghn_err *err) {
+    if (!file->temporary)
+        return commit_in_place(file, err);
     enum ghn_status status = GHN_OK;
     bool written = sync_and_close(file->fd);
     file->fd = -1;

@@ -9,8 +9,9 @@
 
 struct ghn_atomic_file;
 
-/* Starts writing the file at path, into a temporary one in the same folder. GHN_IO with where =
- * path. */
+/* Starts writing the file at path, into a temporary one in the same folder. A file that is there
+ * lends it its permissions, and a symbolic link to a file stays one. What is there and no file (a
+ * device, a pipe) is written to as it is. GHN_IO with where = path. */
 enum ghn_status ghn_atomic_file_new(const char *path, struct ghn_atomic_file **ret,
                                     struct ghn_err *err) GHN_MUST_CHECK;
 
@@ -25,5 +26,9 @@ enum ghn_status ghn_atomic_file_commit(struct ghn_atomic_file *file,
 
 /* Gives up: removes the temporary file. NULL is allowed. */
 void ghn_atomic_file_abort(struct ghn_atomic_file *file);
+
+/* Removes the temporary files that processes have left in a folder which were killed while they
+ * wrote; nobody may be writing there. */
+void ghn_atomic_file_sweep(const char *dir);
 
 #endif
