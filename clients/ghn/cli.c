@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/utf8.h"
@@ -53,6 +54,12 @@ int cli_failf(const char *where, const char *next, const char *format, ...) {
     struct ghn_err clean = GHN_ERR_INIT;
     (void)ghn_fail(&clean, GHN_IO, where, "%s", err.message);
     return cli_fail(&clean, next);
+}
+
+bool cli_same_file(const char *a, const char *b) {
+    struct stat x, y;
+    return a && b && stat(a, &x) == 0 && stat(b, &y) == 0 && S_ISREG(x.st_mode) &&
+           x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
 int cli_usage(const char *command, const char *format, ...) {

@@ -67,6 +67,10 @@ bool cli_options(int argc, char **argv, const struct cli_option *options, size_t
 enum ghn_status cli_read(const char *path, char **ret, size_t *ret_size,
                          struct ghn_err *err) GHN_MUST_CHECK;
 
+/* Whether two paths, either of which may be NULL, lead to one file. What a command reads is not to
+ * be what it writes. */
+bool cli_same_file(const char *a, const char *b);
+
 /* The JSON of a file, or of standard input for "-". The caller gives it back with json_decref. */
 enum ghn_status cli_read_json(const char *path, json_t **ret, struct ghn_err *err) GHN_MUST_CHECK;
 

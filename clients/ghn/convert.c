@@ -63,6 +63,8 @@ int cli_convert(int argc, char **argv) {
     struct ghn_tensors *tensors = NULL;
     struct cli_header header = {0};
     struct ghn_err err = GHN_ERR_INIT;
+    if (cli_same_file(in, out))
+        return cli_usage("convert", "%s is what is read; the result needs a file of its own", in);
     enum ghn_status status = ghn_tensors_read(in, &tensors, &err);
     if (status == GHN_OK)
         status = convert(tensors, in, out, &kind, &err);

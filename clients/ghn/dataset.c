@@ -78,6 +78,9 @@ static void print_text(const struct ghn_dataset *dataset, const char *path) {
                dataset->channels == 1 ? "grey" : "RGB");
     else
         puts("size      of their own; resized to what a network takes, RGB");
+    if (dataset->passed_over > 0)
+        printf("beside    %s that are no .jpg, .jpeg or .png, or links, and are passed over\n",
+               cli_count(dataset->passed_over, train));
     print_classes(dataset);
     free(name);
 }
@@ -119,8 +122,11 @@ static int check(const char *path) {
         return cli_fail(&err, NULL);
     }
     char all[CLI_NUMBER], some[CLI_NUMBER];
-    printf("%s of %s images cannot be read\n", bad ? cli_count(bad, some) : "none",
-           cli_count(dataset->n[GHN_SPLIT_TRAIN] + dataset->n[GHN_SPLIT_TEST], all));
+    (void)cli_count(dataset->n[GHN_SPLIT_TRAIN] + dataset->n[GHN_SPLIT_TEST], all);
+    if (bad)
+        printf("%s of %s images cannot be read\n", cli_count(bad, some), all);
+    else
+        printf("all %s images can be read\n", all);
     ghn_dataset_free(dataset);
     return bad ? CLI_FAILED : CLI_OK;
 }
@@ -134,6 +140,8 @@ int cli_dataset(int argc, char **argv) {
         return code;
     struct ghn_dataset *dataset = NULL;
     struct ghn_err err = GHN_ERR_INIT;
+    if (checked && as_json)
+        return cli_usage("dataset", "--check prints lines; it does not go with --json");
     if (checked)
         return check(argv[first]);
     if (ghn_dataset_describe(argv[first], &dataset, &err) != GHN_OK)

@@ -162,6 +162,10 @@ static int parse_with(int argc, char **argv, struct cli_recipe_options *fields,
         return cli_usage("finetune", "--data FOLDER is missing");
     if (!wanted->output && !wanted->server)
         return cli_usage("finetune", "-o FILE is missing");
+    if (cli_same_file(wanted->output, wanted->network) ||
+        cli_same_file(wanted->output, wanted->source.checkpoint) ||
+        cli_same_file(wanted->output, wanted->source.parameters))
+        return cli_usage("finetune", "--output: %s is what is read", wanted->output);
     return read_recipe(fields, wanted);
 }
 

@@ -70,6 +70,11 @@ static bool parse(int argc, char **argv, struct wanted *wanted, int *ret_exit) {
         *ret_exit = cli_usage("predict", "--server and --checkpoint exclude each other");
         return false;
     }
+    if (cli_same_file(wanted->output, wanted->request) ||
+        cli_same_file(wanted->output, wanted->checkpoint)) {
+        *ret_exit = cli_usage("predict", "--output: %s is what is read", wanted->output);
+        return false;
+    }
     for (int i = 0; i <= CLI_REPORT; i++)
         if (!wanted->form || strcmp(wanted->form, forms[i].name) == 0) {
             wanted->form_id = (enum cli_form)i;

@@ -40,6 +40,7 @@ struct ghn_dataset {
     int channels;          /* 1 or 3 */
     int height, width;     /* of every image; 0 for a folder, whose images may differ */
     int64_t n[2];          /* images by split */
+    int64_t passed_over;   /* a folder: what lies among the pictures and is none, or a link */
     float mean[3], std[3]; /* by channel, of values in [0, 1]: the published ones of CIFAR; those of
                               ImageNet for a folder; measured on the first 10,000 training images
                               of an idx set; 0.5 and 0.25 for shapes */

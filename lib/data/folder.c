@@ -79,8 +79,10 @@ static enum ghn_status read_folder(struct ghn_dataset *dataset, const char *belo
                                   strerror(errno));
             continue;
         }
-        if (folders ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode) || !is_picture(entry->d_name))
+        if (folders ? !S_ISDIR(st.st_mode) : !S_ISREG(st.st_mode) || !is_picture(entry->d_name)) {
+            dataset->passed_over += !folders;
             continue;
+        }
         char *name = ghn_arena_printf(arena, "%s%s%s", below, *below ? "/" : "", entry->d_name);
         if (!name || !list_add(list, name))
             status = ghn_fail_memory(err);
@@ -190,6 +192,7 @@ static enum ghn_status index_split(struct ghn_dataset *dataset, int split, const
     struct entry *entries = NULL;
     struct list classes = {0}, files = {0};
     size_t *ends = NULL; /* of each class in files */
+    const char *empty = NULL;
     enum ghn_status status = read_folder(dataset, name, true, &classes, err);
     if (!status && !(ends = ghn_calloc(classes.n, sizeof *ends)))
         status = ghn_fail_memory(err);
@@ -197,11 +200,17 @@ static enum ghn_status index_split(struct ghn_dataset *dataset, int split, const
         struct list of_class = {0};
         status = add_class(dataset, classes.names[k], &files, &of_class, err);
         ends[k] = files.n;
+        if (of_class.n == 0 && split == GHN_SPLIT_TRAIN)
+            empty = classes.names[k];
         ghn_free(of_class.names);
     }
     if (!status && files.n == 0)
         status = ghn_fail(err, GHN_INVALID_FILE, ghn__data_path(dataset, name),
                           "holds no .jpg, .jpeg or .png in a folder for each class");
+    if (!status && empty)
+        status = ghn_fail(err, GHN_INVALID_FILE, ghn__data_path(dataset, empty),
+                          "holds no .jpg, .jpeg or .png; every folder here is a class, and needs "
+                          "some to be trained on");
     if (!status && files.n > MAX_FILES)
         status = ghn_fail(err, GHN_TOO_LARGE, ghn__data_path(dataset, name),
                           "holds more than %d pictures", MAX_FILES);

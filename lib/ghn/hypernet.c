@@ -61,6 +61,22 @@ enum ghn_status ghn_hypernet_from_model(const struct ghn_model *model, struct gh
     return GHN_OK;
 }
 
+enum ghn_status ghn_hypernet_for_classes(const struct ghn_model *model, int num_classes,
+                                         uint64_t seed, struct ghn_hypernet **ret,
+                                         struct ghn_err *err) {
+    struct ghn_config config = model->config;
+    struct ghn_hypernet *h = NULL;
+    config.num_classes = num_classes;
+    enum ghn_status status = ghn_hypernet_new(&config, seed, &h, err);
+    if (status != GHN_OK)
+        return status;
+    for (int i = 0; i < GHN__N_TENSORS; i++)
+        if (h->tensors[i] && ghn_shape_equal(&h->specs[i].shape, &model->specs[i].shape))
+            memcpy(h->tensors[i], model->tensors[i], (size_t)h->specs[i].numel * sizeof(float));
+    *ret = h;
+    return GHN_OK;
+}
+
 enum ghn_status ghn_hypernet_to_model(const struct ghn_hypernet *h, const float *values,
                                       struct ghn_model **ret, struct ghn_err *err) {
     return ghn__model_from_values(&h->config, values ? values : h->values, ret, err);

@@ -33,6 +33,12 @@ enum ghn_status ghn_hypernet_new(const struct ghn_config *config, uint64_t seed,
 enum ghn_status ghn_hypernet_from_model(const struct ghn_model *model, struct ghn_hypernet **ret,
                                         struct ghn_err *err) GHN_MUST_CHECK;
 
+/* The same for another number of classes: what depends on it has the initial values that seed
+ * gives. GHN_OUT_OF_RANGE for a number that there is no hypernetwork for. */
+enum ghn_status ghn_hypernet_for_classes(const struct ghn_model *model, int num_classes,
+                                         uint64_t seed, struct ghn_hypernet **ret,
+                                         struct ghn_err *err) GHN_MUST_CHECK;
+
 /* A model of h's configuration with those values (ghn_hypernet_n), its own present ones for NULL,
  * for evaluating and saving; its metadata is empty. The caller gives it back with ghn_model_unref.
  * GHN_NO_MEMORY. */

@@ -334,7 +334,10 @@ enum ghn_status ghn_meta_train(const struct ghn_config *config, const struct ghn
                                const struct ghn_meta_recipe *recipe,
                                const struct ghn_meta_options *options, struct ghn_model **ret,
                                struct ghn_err *err) {
-    struct training t = {.config = start ? ghn_model_config(start) : config,
+    struct ghn_config continued = start ? *ghn_model_config(start) : *config;
+    if (start)
+        continued.num_classes = dataset->n_classes;
+    struct training t = {.config = &continued,
                          .start = start,
                          .dataset = dataset,
                          .recipe = recipe,

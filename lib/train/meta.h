@@ -119,10 +119,11 @@ struct ghn_meta_options {
 };
 
 /* Trains a hypernetwork of that configuration, from PyTorch's initial values or, with `start`, from
- * a model's, which then also gives the configuration (config may be NULL). If options->dir holds a
- * state, goes on from that instead; `start` may then be NULL, or must be what that training began
- * with. *ret, with a last state and
- * checkpoint in the folder, is given back by the caller with ghn_model_unref.
+ * a model's, which then also gives the configuration (config may be NULL) but for the number of
+ * classes: where that is another than the data set's, what depends on it is new. If options->dir
+ * holds a state, goes on from that instead; `start` may then be NULL, or must be what that training
+ * began with. *ret, with a last state and checkpoint in the folder, is given back by the caller
+ * with ghn_model_unref.
  *
  * GHN_STOPPED, after a state is written. GHN_SHAPE_MISMATCH for images that the networks cannot
  * take, or a configuration for another number of classes. GHN_DIVERGED if for 100 steps in a row

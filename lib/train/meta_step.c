@@ -28,7 +28,8 @@ enum ghn_status ghn__meta_learner_init(struct ghn__meta_learner *learner,
                                        struct ghn_err *err) {
     *learner = (struct ghn__meta_learner){.recipe = recipe};
     enum ghn_status status = start
-                                 ? ghn_hypernet_from_model(start, &learner->hypernet, err)
+                                 ? ghn_hypernet_for_classes(start, config->num_classes,
+                                                            recipe->seed, &learner->hypernet, err)
                                  : ghn_hypernet_new(config, recipe->seed, &learner->hypernet, err);
     if (status != GHN_OK)
         return status;

@@ -293,7 +293,7 @@ class Dataset(Case):
             self.write_bytes(f"set/ox/{i}.png", png(20))
             self.write_bytes(f"set/ant/{i}.png", png(30))
         out, _ = self.ghn("dataset", "set", "--check")
-        self.assertIn("none of 8 images cannot be read", out)
+        self.assertIn("all 8 images can be read", out)
         self.write_bytes("set/ox/1.png", png(20)[:45])
         self.write_bytes("set/ant/2.png", b"no picture")
         out, _ = self.ghn("dataset", "set", "--check", code=1)
@@ -402,6 +402,20 @@ class PredictHere(Case):
 
 
 class Convert(Case):
+    def test_what_is_read_is_not_written_over(self):
+        model, request = self.path("model"), self.write("tiny.json", TINY)
+        self.ghn("new", "-o", model)
+        os.symlink(request, self.path("link"))
+        for command in (("predict", request, "--checkpoint", model, "-o", request),
+                        ("predict", request, "--checkpoint", model, "-o", self.path("link")),
+                        ("predict", request, "--checkpoint", model, "-o", model),
+                        ("finetune", request, "--data", "shapes", "--init", "random", "-o", request),
+                        ("convert", model, model)):
+            with self.subTest(command):
+                before = digest(request), digest(model)
+                self.assertIn(" is what is read", self.ghn(*command, code=2)[1])
+                self.assertEqual(before, (digest(request), digest(model)))
+
     def test_the_official_files(self):
         path = os.path.join(GOLDEN, "checkpoints", "ghn2_small.pt")
         if not os.path.exists(path):

@@ -72,6 +72,13 @@ class MetaTrain(Case):
         self.assertEqual("2", metadata["training_steps"])
         self.assertEqual(["2"], [stage["steps"] for stage in json.loads(metadata["training_stages"])])
 
+    def test_a_start_of_other_classes(self):
+        start = self.path("start.safetensors")
+        self.ghn("new", "-o", start, "--classes", "17")
+        self.train("folder", "--steps", "1", "--start", start)
+        out, _ = self.ghn("info", self.path("folder/checkpoint.safetensors"), "--json")
+        self.assertEqual(10, json.loads(out)["config"]["num_classes"])
+
     def test_a_lost_checkpoint_comes_back(self):
         self.train("folder", "--steps", "1")
         checkpoint = self.path("folder/checkpoint.safetensors")

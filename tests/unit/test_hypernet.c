@@ -486,6 +486,40 @@ static void values_are_those_of_models(void **state) {
     }
 }
 
+/* Of another number of classes: all else is the model's, what depends on it is as in a new one. */
+static void classes_can_change(void **state) {
+    (void)state;
+    for (int c = 0; c < N_CONFIGS; c++) {
+        struct ghn_config config = configs[c].config;
+        struct ghn_model *model = NULL;
+        struct ghn_hypernet *h = NULL;
+        assert_int_equal(ghn_model_new(&config, 5, &model, NULL), GHN_OK);
+        assert_int_equal(ghn_hypernet_for_classes(model, config.num_classes + 3, 7, &h, NULL),
+                         GHN_OK);
+        config.num_classes += 3;
+        assert_int_equal(ghn_hypernet_config(h)->num_classes, config.num_classes);
+        struct ghn_hypernet *fresh = NULL;
+        assert_int_equal(ghn_hypernet_new(&config, 7, &fresh, NULL), GHN_OK);
+        int kept = 0, renewed = 0;
+        for (int i = 0; i < GHN__N_TENSORS; i++) {
+            const struct ghn__tensor_spec *spec = &h->specs[i];
+            if (!spec->present)
+                continue;
+            bool same = ghn_shape_equal(&spec->shape, &model->specs[i].shape);
+            assert_memory_equal(h->tensors[i], same ? model->tensors[i] : fresh->tensors[i],
+                                (size_t)spec->numel * sizeof(float));
+            *(same ? &kept : &renewed) += 1;
+        }
+        assert_true(kept > renewed && renewed >= 2);
+        ghn_hypernet_free(fresh);
+        ghn_hypernet_free(h);
+        h = NULL;
+        assert_int_equal(ghn_hypernet_for_classes(model, 0, 7, &h, NULL), GHN_OUT_OF_RANGE);
+        assert_null(h);
+        ghn_model_unref(model);
+    }
+}
+
 static void bad_configurations_are_refused(void **state) {
     (void)state;
     struct ghn_config config = configs[0].config;
@@ -505,6 +539,7 @@ static void bad_configurations_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(values_are_those_of_models),
+        cmocka_unit_test(classes_can_change),
         cmocka_unit_test(bad_configurations_are_refused),
         cmocka_unit_test(forward_is_prediction),
         cmocka_unit_test(plain_gradient_is_that_of_differences),

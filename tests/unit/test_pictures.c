@@ -405,6 +405,7 @@ static void a_folder_is_indexed(void **state) {
     assert_string_equal(dataset->class_names[1], "cat");
     assert_int_equal(dataset->n[GHN_SPLIT_TRAIN], 3);
     assert_int_equal(dataset->n[GHN_SPLIT_TEST], 1);
+    assert_int_equal(dataset->passed_over, 2);
     assert_string_equal(dataset->impl->files[0][0], "train/ant/1.jpeg");
     assert_string_equal(dataset->impl->files[0][1], "train/cat/1.PNG");
     assert_string_equal(dataset->impl->files[0][2], "train/cat/2.jpg");
@@ -545,6 +546,9 @@ static void folders_that_are_none_are_refused(void **state) {
     save("train/cat/1.png", make_png(8, 8, PNG_COLOR_TYPE_RGB, 8));
     expect_no_folder(GHN_INVALID_FILE, "train"); /* none can be held out */
     assert_int_equal(mkdir(path_of("test"), 0700), 0);
+    assert_int_equal(mkdir(path_of("train/dog"), 0700), 0);
+    expect_no_folder(GHN_INVALID_FILE, "train/dog"); /* a class without a picture */
+    assert_int_equal(rmdir(path_of("train/dog")), 0);
     assert_int_equal(mkdir(path_of("test/dog"), 0700), 0);
     expect_no_folder(GHN_INVALID_FILE, "test/dog");
 }
