@@ -15,7 +15,7 @@ enum { MAX_PROBLEM = 65536 };
 enum { MAX_ANSWER = 64 << 20 };
 
 /* How often a request with a key is sent. */
-enum { ATTEMPTS = 5 };
+enum { ATTEMPTS = 7 };
 
 /* One request under way. */
 struct transfer {
@@ -163,19 +163,21 @@ static void set_options(struct transfer *transfer, const struct cli_http *http, 
         (void)curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, http->method);
 }
 
-/* Whether a request with a key is to be sent again: its answer was lost, or the server is busy. */
-static bool is_lost(const struct transfer *transfer, CURLcode result) {
+/* Whether a request with a key is to be sent again: its answer was lost, the server is busy, or,
+ * for one that was sent before, the server is away: it may be starting again. */
+static bool is_lost(const struct transfer *transfer, CURLcode result, bool sent) {
     if (transfer->taken)
         return false;
     return result == CURLE_GOT_NOTHING || result == CURLE_RECV_ERROR ||
            result == CURLE_SEND_ERROR || result == CURLE_PARTIAL_FILE ||
+           (result == CURLE_COULDNT_CONNECT && sent) ||
            (result == CURLE_OK && code_of(transfer->curl) == 503);
 }
 
 static CURLcode perform_with_key(struct transfer *transfer) {
     CURLcode result = curl_easy_perform(transfer->curl);
     struct timespec pause = {0, 250000000};
-    for (int i = 1; i < ATTEMPTS && transfer->http->key && is_lost(transfer, result); i++) {
+    for (int i = 1; i < ATTEMPTS && transfer->http->key && is_lost(transfer, result, i > 1); i++) {
         (void)nanosleep(&pause, NULL);
         pause.tv_sec = 2 * pause.tv_sec + pause.tv_nsec * 2 / 1000000000;
         pause.tv_nsec = pause.tv_nsec * 2 % 1000000000;

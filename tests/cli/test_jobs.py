@@ -5,6 +5,7 @@ import os
 import pty
 import re
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -236,6 +237,41 @@ class Fake(Case):
     @staticmethod
     def text(value, status=200):
         return status, "application/json", json.dumps(value)
+
+    def test_a_server_that_is_away_for_a_moment_is_asked_again(self):
+        def read(connection):
+            data = b""
+            while b"\r\n\r\n" not in data or len(data) < data.index(b"\r\n\r\n") + 4 + int(
+                    re.search(rb"Content-Length: (\d+)", data)[1]):
+                data += connection.recv(65536)
+            return re.search(rb"Idempotency-Key: (\S+)", data)[1]
+
+        def restart(listener, address):
+            """Takes a request, is away, and answers the next one."""
+            connection, _ = listener.accept()
+            keys.append(read(connection))
+            listener.close()
+            connection.close()
+            time.sleep(0.4)
+            with socket.create_server(address) as again:
+                connection, _ = again.accept()
+                with connection:
+                    keys.append(read(connection))
+                    body = json.dumps(self.job("queued")).encode()
+                    connection.sendall(b"HTTP/1.1 202 Accepted\r\nContent-Type: application/json\r\n"
+                                       b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+        keys = []
+        listener = socket.create_server(("127.0.0.1", 0))
+        address = listener.getsockname()
+        thread = threading.Thread(target=restart, args=(listener, address), daemon=True)
+        thread.start()
+        out, _ = self.ghn("finetune", self.write("net.json", NETWORK), "--server", f"http://127.0.0.1:{address[1]}",
+                          "--data", "shapes", "--no-wait")
+        thread.join(10)
+        self.assertEqual("0123456789abcdef", out.strip())
+        self.assertEqual(2, len(keys))
+        self.assertEqual(keys[0], keys[1])
 
     def test_a_lost_answer_is_asked_for_again_with_the_same_key(self):
         url, asked = self.serve(None, self.text({"code": "busy", "detail": "busy"}, 503),
