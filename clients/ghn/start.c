@@ -44,9 +44,15 @@ static enum ghn_status predict(struct cli_start *start, const struct cli_source 
     if (status == GHN_OK)
         status = ghn_pool_new(0, &pool, err);
     if (status == GHN_OK) {
+        int classes = ghn_model_config(model)->num_classes;
+        bool fits = classes == start->dataset->n_classes;
+        if (predict_class_layers && !fits)
+            (void)fprintf(stderr,
+                          "note: the class layers are initialised, not predicted: the hypernetwork "
+                          "is for %d classes, the data set has %d\n",
+                          classes, start->dataset->n_classes);
         const struct ghn_predict_options options = {
-            .keep_class_layers = !predict_class_layers ||
-                                 ghn_model_config(model)->num_classes != start->dataset->n_classes,
+            .keep_class_layers = !predict_class_layers || !fits,
             .seed = source->seed,
         };
         status = ghn_predict(model, start->request.graph, &options, pool, &prediction, err);

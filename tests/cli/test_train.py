@@ -103,6 +103,15 @@ class Finetune(Train):
         for name in ("c.weight", "fc.weight", "b.bias"):
             self.assertEqual([tensors[0][name]] * 3, [t[name] for t in tensors], name)
 
+    def test_class_layers_of_another_number_are_initialised(self):
+        model = self.path("seven.safetensors")
+        self.ghn("new", "-o", model, "--classes", "7")
+        _, err = self.ghn(*self.command("a", "--checkpoint", model, "--steps", "1"))
+        self.assertIn("note: the class layers are initialised, not predicted: the hypernetwork is for 7 classes, "
+                      "the data set has 10", err)
+        _, err = self.ghn(*self.command("b", "--checkpoint", self.new(), "--steps", "1"))
+        self.assertNotIn("note: the class layers", err)
+
     def test_going_on_from_another_start(self):
         first, second = self.new(), self.path("second.safetensors")
         self.ghn("new", "-o", second, "--classes", "10", "--seed", "5")
