@@ -64,7 +64,9 @@ class Requests(unittest.TestCase):
         self.assertEqual(result.predicted, ["w"])
         self.assertEqual(result.initialised, ["b"])
         self.assertEqual(result.not_predicted, {"b": "of a reason"})
-        self.assertEqual(result.metadata["hypernetwork"], "GHN-2")
+        # Those of a full file: with the format of blocks it would be taken for one of these.
+        self.assertEqual(result.metadata, {"hypernetwork": "GHN-2",
+                                           "not_predicted": '{"b": "of a reason"}'})
         method, path, headers, body = server.requests[0]
         self.assertEqual((method, path), ("POST", "/predict"))
         self.assertEqual(headers["Accept"], BLOCKS)
@@ -375,7 +377,9 @@ class Command(unittest.TestCase):
                 json.dump({"arch": {}}, file)
             done = self.run_command("predict", request, "--url", server.url, "-o", result)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
-            np.testing.assert_array_equal(ghn_client.read_safetensors(result)[0]["w"], [1, 1])
+            arrays, metadata = ghn_client.read_safetensors(result)
+            np.testing.assert_array_equal(arrays["w"], [1, 1])
+            self.assertEqual(metadata, {"hypernetwork": "GHN-2"})
 
 
 class Packaging(unittest.TestCase):

@@ -1,7 +1,11 @@
 """The whole way: a module is traced, a real server predicts, the values are the reference's and
 arrive in the module."""
 import copy
+import json
+import os
+import tempfile
 import unittest
+import urllib.request
 
 import support
 
@@ -10,7 +14,8 @@ torch, torchvision = support.require_torch()
 import numpy as np  # noqa: E402
 from torch import nn  # noqa: E402
 
-from ghn_client import Client, GhnError, trace  # noqa: E402
+from ghn_client import (Client, GhnError, parse_safetensors, read_safetensors,  # noqa: E402
+                        trace, write_safetensors)
 
 CHECKPOINTS = ("ghn2_cifar10", "ghn2_imagenet", "ghn1_cifar10", "mlp_cifar10", "ghn2_small",
                "ghn2_small_mlpdec")
@@ -142,6 +147,23 @@ class Modules(unittest.TestCase):
         with self.assertRaises(GhnError) as caught:
             client.predict({"arch": arch})
         self.assertEqual(caught.exception.code, "shape_mismatch")
+
+    def test_a_written_file_is_the_server_s(self):
+        arch = trace(nn.Sequential(nn.Conv2d(3, 40, 3), nn.GroupNorm(2, 40)), (3, 32, 32))
+        asked = urllib.request.Request(daemon.url + "/predict", json.dumps({"arch": arch}).encode(),
+                                       {"Content-Type": "application/json"})
+        with urllib.request.urlopen(asked, timeout=60) as response:
+            arrays, metadata = parse_safetensors(response.read())
+        result = client.predict({"arch": arch})
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "net.safetensors")
+            write_safetensors(path, result.parameters, result.metadata)
+            written, its_metadata = read_safetensors(path)
+            self.assertNotIn("blocks", support.run("clients/ghn/ghn", "info", path))
+        self.assertEqual(its_metadata, metadata)
+        self.assertEqual(set(written), set(arrays))
+        for name, array in arrays.items():
+            np.testing.assert_array_equal(written[name], array)
 
     def test_models_and_health(self):
         models = client.models()

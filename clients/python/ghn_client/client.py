@@ -37,7 +37,8 @@ class Prediction:
             were filled by their layer's standard initialiser; the rest was left as it was.
         initialised: names of the tensors that the server initialised instead.
         parameters: name -> numpy array; None if they went into a module.
-        metadata: what the server says about the answer (the hypernetwork, its sha256, the seed).
+        metadata: what the server says about the answer (the hypernetwork, its sha256, the seed),
+            as in the __metadata__ of a safetensors answer.
     """
 
     def __init__(self, answer: blocks.Answer, others: Mapping[str, str],
@@ -47,7 +48,7 @@ class Prediction:
         self.initialised: List[str] = [n for n in answer.blocks if n in answer.not_predicted]
         self.parameters = parameters
         self.metadata: Dict[str, str] = {
-            k: v for k, v in answer.metadata.items() if k not in ("tiles", "not_predicted")}
+            k: v for k, v in answer.metadata.items() if k not in ("format", "tiles")}
         self.shapes: Dict[str, Tuple[int, ...]] = answer.shapes
 
     def __str__(self) -> str:
