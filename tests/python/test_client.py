@@ -132,6 +132,15 @@ class Errors(unittest.TestCase):
         self.assertEqual(len(server.requests), 1)
         self.assertLess(time.monotonic() - start, 30)
 
+    def test_advice_that_is_no_time(self):
+        for advice in ("0", "-5", "nan", "inf", "1e999", "soon"):
+            busy = problem(503, "queue_full", "too many", **{"Retry-After": advice})
+            start = time.monotonic()
+            with Server(busy) as server, self.assertRaises(GhnError):
+                Client(server.url, max_wait=1).health()
+            self.assertLess(time.monotonic() - start, 5)
+            self.assertIn(len(server.requests), (2, 3), advice)
+
     def test_busy_without_advice(self):
         with Server(problem(503, "not_ready", "no")) as server, self.assertRaises(GhnError):
             Client(server.url, max_wait=1).health()

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import http.client
 import json
+import math
 import random
 import socket
 import ssl
@@ -73,7 +74,8 @@ class Client:
         url: where the server is.
         token: sent as "Authorization: Bearer", if the server asks for one.
         timeout: seconds without any progress after which a request fails.
-        max_wait: seconds in all that a request waits while the server is too busy (503).
+        max_wait: seconds from the first failure on in which a request is tried again, while the
+            server is too busy (503) and where an answer was lost.
     """
 
     def __init__(self, url: str, token: Optional[str] = None, timeout: float = 60.0,
@@ -220,7 +222,7 @@ class Client:
         an Idempotency-Key makes that safe, where an answer was lost on the way."""
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
         safe = bool(headers and "Idempotency-Key" in headers)
-        waited = 0.0
+        deadline = math.inf
         attempt = 0
         while True:
             retry_after = None
@@ -236,10 +238,11 @@ class Client:
                 again = safe and not isinstance(lost.__cause__, (ConnectionRefusedError,
                                                                  socket.gaierror, ssl.SSLError))
             pause = _pause(retry_after, attempt)
-            if not again or waited + pause > self._max_wait:
+            if attempt == 0:
+                deadline = time.monotonic() + self._max_wait
+            if not again or time.monotonic() + pause > deadline:
                 raise error
             time.sleep(pause)
-            waited += pause
             attempt += 1
 
     def _once(self, method: str, path: str, data: Optional[bytes], accept: str,
@@ -322,8 +325,10 @@ def _error(status: int, body: bytes) -> GhnError:
 
 
 def _pause(retry_after: Optional[str], attempt: int) -> float:
-    """Seconds until the next attempt: what the server asks for, or longer and longer ones."""
+    """Seconds until the next attempt: longer and longer ones, or more if the server asks for it."""
+    pause = 0.25 * 2 ** min(attempt, 5) * (0.75 + 0.5 * random.random())
     try:
-        return max(0.0, float(retry_after or ""))
+        asked = float(retry_after or "")
     except ValueError:
-        return min(8.0, 0.25 * 2 ** attempt) * (0.75 + 0.5 * random.random())
+        return pause
+    return max(pause, asked) if math.isfinite(asked) else pause
