@@ -5,11 +5,11 @@ import threading
 
 
 class Server:
-    """A server on a free port that gives `replies`, one after the other: (status, headers, body).
-    The last repeats; status None is a connection that breaks. Keeps what it was asked in
-    `requests`."""
+    """A server on a free port, or on `port`, that gives `replies`, one after the other: (status,
+    headers, body). The last repeats; status None is a connection that breaks. Keeps what it was
+    asked in `requests`."""
 
-    def __init__(self, *replies):
+    def __init__(self, *replies, port=0):
         self.replies = list(replies)
         self.requests = []
         server = self
@@ -40,9 +40,10 @@ class Server:
             def log_message(self, *args):
                 pass
 
-        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
+        self.port = self.http.server_address[1]
+        self.url = f"http://127.0.0.1:{self.port}"
         threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
 
     def __enter__(self):

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import subprocess
+import threading
 import time
 import unittest
 
@@ -69,6 +70,40 @@ class Submission(unittest.TestCase):
         self.assertEqual([r[0] for r in server.requests], ["POST"] * 3)
         self.assertEqual(len({r[2]["Idempotency-Key"] for r in server.requests}), 1)
 
+    def test_a_server_that_is_restarted_meanwhile(self):
+        first = Server((None, {}, b""))
+        second = []
+
+        def restart():
+            while not first.requests:
+                time.sleep(0.01)
+            first.__exit__()
+            time.sleep(0.7)
+            second.append(Server(text(job("queued")), port=first.port))
+        thread = threading.Thread(target=restart)
+        thread.start()
+        try:
+            Client(first.url).finetune(ARCH, "shapes")
+        finally:
+            thread.join()
+            second[0].__exit__()
+        keys = {r[2]["Idempotency-Key"] for s in (first, *second) for r in s.requests}
+        self.assertEqual((len(keys), len(second[0].requests)), (1, 1))
+
+    def test_giving_up_names_the_key(self):
+        for lost in ((None, {}, b""), (200, {"Content-Length": "100", "Connection": "close"}, b"x")):
+            with Server(lost) as server, self.assertRaises(GhnError) as caught:
+                Client(server.url, max_wait=0.5).finetune(ARCH, "shapes", idempotency_key="mine")
+            self.assertGreater(len(server.requests), 1)
+            self.assertEqual(caught.exception.code, "connection")
+            self.assertIn("idempotency_key='mine'", str(caught.exception))
+
+    def test_a_refusal_after_a_lost_answer_is_certain(self):
+        with Server((None, {}, b""), problem(422, "unknown_dataset", "there is none")) as server, \
+                self.assertRaises(GhnError) as caught:
+            Client(server.url).finetune(ARCH, "shapes")
+        self.assertNotIn("idempotency_key", str(caught.exception))
+
     def test_keys_differ_unless_one_is_given(self):
         with Server(text(job("queued"))) as server:
             client = Client(server.url)
@@ -89,6 +124,7 @@ class Submission(unittest.TestCase):
         with self.assertRaises(GhnError) as caught:
             Client(url).finetune(ARCH, "shapes")
         self.assertEqual(caught.exception.code, "connection")
+        self.assertNotIn("idempotency_key", str(caught.exception))
         self.assertLess(time.monotonic() - start, 5)
 
     def test_refused(self):

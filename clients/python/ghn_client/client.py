@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 USER_AGENT = "ghn-client/0.1.0"
 
+# Failures after which it is certain that the server has not heard of the request.
+NEVER_SENT = (ConnectionRefusedError, socket.gaierror, ssl.SSLError)
+
 
 class Prediction:
     """What came of a prediction; print it for a list.
@@ -142,7 +145,7 @@ class Client:
             model: the hypernetwork that training starts from; default: the server's first.
             idempotency_key: a request with the key of an earlier one gives that job. Without it
                 every call is a job of its own. In either case a request whose answer was lost is
-                sent again safely.
+                sent again safely, for max_wait seconds; the error after that has the key.
             recipe: fields of the request: epochs, batch_size, optimizer, lr, schedule, precision,
                 seed, n_shots, eval_every ...; init="random", or "upload" to start from the
                 values that the module has (or parameters, name -> array).
@@ -221,7 +224,8 @@ class Client:
         """The body of a successful answer. Waits and tries again while the server is busy, and, if
         an Idempotency-Key makes that safe, where an answer was lost on the way."""
         data = None if body is None else json.dumps(body, allow_nan=False).encode()
-        safe = bool(headers and "Idempotency-Key" in headers)
+        key = (headers or {}).get("Idempotency-Key")
+        uncertain = False  # whether the server may have done what was asked
         deadline = math.inf
         attempt = 0
         while True:
@@ -235,13 +239,14 @@ class Client:
                 retry_after = received.get("Retry-After")
             except GhnError as lost:
                 error = lost
-                again = safe and not isinstance(lost.__cause__, (ConnectionRefusedError,
-                                                                 socket.gaierror, ssl.SSLError))
+                uncertain |= not isinstance(lost.__cause__, NEVER_SENT)
+                # A server that was there, and is not now, is being restarted.
+                again = key is not None and (uncertain or attempt > 0)
             pause = _pause(retry_after, attempt)
             if attempt == 0:
                 deadline = time.monotonic() + self._max_wait
             if not again or time.monotonic() + pause > deadline:
-                raise error
+                raise _with_key(error, key) if again and uncertain and key else error
             time.sleep(pause)
             attempt += 1
 
@@ -310,6 +315,15 @@ def _network(module_or_request: Union["nn.Module", Mapping[str, Any]],
     from .tracing import trace
     check_loadable(module_or_request)
     return {"arch": trace(module_or_request, input_shape or (3, 224, 224))}, module_or_request
+
+
+def _with_key(error: GhnError, key: str) -> GhnError:
+    """The error of a request that the server may have carried out all the same."""
+    told = GhnError(f"{error.detail}; the server may have taken the request all the same: the same "
+                    f"call with idempotency_key={key!r} gives its job", error.code, error.where,
+                    error.status)
+    told.__cause__ = error
+    return told
 
 
 def _error(status: int, body: bytes) -> GhnError:
