@@ -304,6 +304,31 @@ class Modules(unittest.TestCase):
                          {"b.weight": [2, 2], "b.bias": [2]})
         self.assertEqual(result.not_predicted, reasons)
 
+    def test_what_the_module_knows_better(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.mean = nn.Parameter(torch.rand(2), requires_grad=False)
+                self.scale = nn.Parameter(torch.rand(2))
+                self.fixed = nn.Linear(2, 2).requires_grad_(False)
+                self.norm = nn.LayerNorm(2)
+
+            def forward(self, x):
+                return self.norm(self.fixed((x + self.mean) * self.scale))
+        net = Net()
+        before = {n: p.detach().clone() for n, p in net.named_parameters()}
+        tensors, _ = self.blocks(net)
+        reasons = {n: "no primitive" for n in ("mean", "scale", "fixed.bias", "norm.bias")}
+        with Server((200, {}, answer(tensors, {}, reasons))) as server:
+            result = Client(server.url).predict(net, (2,))
+        kept = ("mean", "scale", "fixed.bias")
+        self.assert_loaded(net, tensors, kept)  # fixed.weight too: that it can predict
+        for name in kept:
+            self.assertTrue(torch.equal(net.get_parameter(name), before[name]), name)
+            self.assertIn(f"{name} (left as it was)", str(result))
+        self.assertEqual(result.initialised, ["norm.bias"])
+        self.assertEqual(result.not_predicted, reasons)
+
     def test_shared_parameters(self):
         net = nn.Sequential(nn.Linear(2, 2), nn.ReLU(), nn.Linear(2, 2))
         net[2].weight = net[0].weight

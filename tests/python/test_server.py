@@ -98,18 +98,27 @@ class Modules(unittest.TestCase):
             def __init__(self):
                 super().__init__()
                 self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.GroupNorm(2, 8)
-                self.gamma = nn.Parameter(torch.full((8, 1, 1), 0.125))
+                self.gamma = nn.Parameter(torch.linspace(0, 1, 8).reshape(8, 1, 1))
+                self.mean = nn.Parameter(torch.rand(3, 1, 1), requires_grad=False)
+                self.fixed = nn.GroupNorm(2, 8).requires_grad_(False)
                 self.fc = nn.Linear(8, 10)
 
             def forward(self, x):
-                return self.fc((self.norm(self.conv(x)) * self.gamma).mean((2, 3)))
+                x = self.fixed(self.norm(self.conv(x + self.mean)))
+                return self.fc((x * self.gamma).mean((2, 3)))
         module = Net()
         with torch.no_grad():
             module.norm.weight.fill_(3)
+            module.fixed.weight.fill_(3)
+        before = {n: p.detach().clone() for n, p in module.named_parameters()}
         result = client.predict(module, (3, 32, 32))
-        self.assertEqual(set(result.initialised), {"norm.weight", "norm.bias", "gamma"})
+        self.assertEqual(set(result.initialised), {"norm.weight", "norm.bias"})
         self.assertEqual(module.norm.weight.tolist(), [1] * 8)
-        self.assertEqual(module.gamma.flatten().tolist(), [0.125] * 8)
+        kept = ("gamma", "mean", "fixed.weight", "fixed.bias")
+        for name in kept:
+            self.assertTrue(torch.equal(module.get_parameter(name), before[name]), name)
+            self.assertIn(f"{name} (left as it was)", str(result))
+        self.assertEqual(set(result.not_predicted), {*result.initialised, *kept})
 
     def test_shared_modules_and_own_transformers(self):
         class Net(nn.Module):

@@ -13,8 +13,8 @@ import ssl
 import time
 import urllib.parse
 import uuid
-from typing import (TYPE_CHECKING, Any, Dict, Iterator, List, Mapping, Optional, Sequence, Tuple,
-                    Union)
+from typing import (TYPE_CHECKING, Any, Collection, Dict, Iterator, List, Mapping, Optional,
+                    Sequence, Tuple, Union)
 
 import numpy as np
 
@@ -39,17 +39,19 @@ class Prediction:
         predicted: names of the tensors that the hypernetwork predicted.
         not_predicted: name -> reason, for all others. Those among them that are in `initialised`
             were filled by their layer's standard initialiser; the rest was left as it was.
-        initialised: names of the tensors that the server initialised instead.
+        initialised: names of the tensors that the server initialised instead. Of a module's
+            parameters only those of layers, and not those with requires_grad=False.
         parameters: name -> numpy array; None if they went into a module.
         metadata: what the server says about the answer (the hypernetwork, its sha256, the seed),
             as in the __metadata__ of a safetensors answer.
     """
 
     def __init__(self, answer: blocks.Answer, others: Mapping[str, str],
-                 parameters: Optional[Dict[str, np.ndarray]]):
+                 parameters: Optional[Dict[str, np.ndarray]], kept: Collection[str] = ()):
         self.not_predicted: Dict[str, str] = {**others, **answer.not_predicted}
         self.predicted: List[str] = [n for n in answer.blocks if n not in answer.not_predicted]
-        self.initialised: List[str] = [n for n in answer.blocks if n in answer.not_predicted]
+        self.initialised: List[str] = [n for n in answer.blocks
+                                       if n in answer.not_predicted and n not in kept]
         self.parameters = parameters
         self.metadata: Dict[str, str] = {
             k: v for k, v in answer.metadata.items() if k not in ("format", "tiles")}
@@ -110,6 +112,11 @@ class Client:
             predict_class_layers: False leaves the classifier as it is, for fine-tuning on other
                 classes.
 
+        What the hypernetwork knows nothing of is filled by its layer's standard initialiser.
+        Parameters of a module that are of no layer (position embeddings, class tokens, layer
+        scales) stay as the module has them, and so do those with requires_grad=False; the
+        Prediction names them.
+
         Batch norm's running statistics are not predicted and stay as they are: a network is ready
         to train, but to evaluate it as it is, give it statistics of its own first.
         """
@@ -123,10 +130,10 @@ class Client:
             tensors = {name: answer.tensor(name) for name in answer.blocks}
             return Prediction(answer, {}, tensors)
         from .loading import load
-        load(module, answer)
+        kept = load(module, answer, request["arch"])
         unused = request["arch"].get("unused_parameters", {})
         return Prediction(answer, {
-            n: "the network's output does not depend on it" for n in unused}, None)
+            n: "the network's output does not depend on it" for n in unused}, None, kept)
 
     # --- Jobs ---
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Dict, Iterable, List, Mapping, Tuple
+from typing import Any, Dict, Iterable, List, Mapping, Set, Tuple
 
 import numpy as np
 import torch
@@ -22,20 +22,35 @@ def check_loadable(module: nn.Module) -> None:
             raise ValueError(f"parameter {name} has no shape yet; run the module once first")
 
 
-def load(module: nn.Module, answer: Answer) -> None:
-    """Loads every tensor of answer into the parameter of its name, on whatever device and in
-    whatever precision that is. Everything is checked and made ready first, so that the module is
-    untouched if anything fails. Buffers, running statistics among them, stay as they are."""
+def load(module: nn.Module, answer: Answer, arch: Mapping[str, Any]) -> Set[str]:
+    """Loads the tensors of answer, the prediction for arch, into the parameters of their names, on
+    whatever device and in whatever precision these are; returns the names of those that it left
+    alone, because the module knows better. Everything is checked and made ready first, so that the
+    module is untouched if anything fails. Buffers, running statistics among them, stay as they
+    are."""
     parameters = _parameters(module)
     _check(parameters, answer)
+    known_better = _learned_tensors(arch) | {n for n, p in parameters.items()
+                                             if not p.requires_grad}
+    kept = {n for n in answer.blocks if n in answer.not_predicted and n in known_better}
     ready: List[Tuple[nn.Parameter, torch.Tensor]] = []
     for name in answer.blocks:
+        if name in kept:
+            continue
         parameter = parameters[name]
         values = torch.from_numpy(np.array(answer.tensor(name)))
         ready.append((parameter, values.to(parameter.device, parameter.dtype)))
     with torch.no_grad():
         for parameter, values in ready:
             parameter.copy_(values)
+    return kept
+
+
+def _learned_tensors(arch: Mapping[str, Any]) -> Set[str]:
+    """Names of the parameters that belong to no layer. There is no standard initialiser of such a
+    one: only the module's own code knows what it should begin with."""
+    return {node.get("params", {}).get("weight", f"{node['name']}.weight")
+            for node in arch["nodes"] if node["op"] in ("parameter", "pos_enc")}
 
 
 def _parameters(module: nn.Module) -> Dict[str, nn.Parameter]:
