@@ -304,6 +304,25 @@ class Modules(unittest.TestCase):
                          {"b.weight": [2, 2], "b.bias": [2]})
         self.assertEqual(result.not_predicted, reasons)
 
+    def test_several_outputs(self):
+        class Net(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.a, self.b = nn.Linear(2, 2), nn.Linear(2, 2)
+
+            def forward(self, x):
+                return self.a(x), self.b(x)
+        net = Net()
+        tensors, _ = self.blocks(net)
+        kept = {n: v for n, v in tensors.items() if n.startswith("a")}
+        reasons = {n: "the network's output does not depend on it" for n in ("b.weight", "b.bias")}
+        with Server((200, {}, answer(kept, {}, reasons))) as server, \
+                self.assertWarnsRegex(UserWarning, "2 tensors, of which only the first") as caught:
+            result = Client(server.url).predict(net, (2,))
+        self.assertEqual(caught.filename, __file__)
+        self.assertIn("the first of the network's 2 outputs, which alone is followed", str(result))
+        self.assertEqual(set(result.not_predicted), set(reasons))
+
     def test_what_the_module_knows_better(self):
         class Net(nn.Module):
             def __init__(self):

@@ -2,6 +2,7 @@
 and the errors for what cannot be expressed."""
 import json
 import unittest
+import warnings
 
 import support
 
@@ -327,9 +328,17 @@ class Networks(unittest.TestCase):
                           "bias": "layer.self_attn.in_proj_bias"})
 
     def test_several_outputs(self):
-        for f in (lambda y: (y, y * 2), lambda y: {"out": y, "aux": y}, lambda y: [y]):
-            arch = trace(Net(lambda self, x: self.f(self.a(x)), a=conv(), f=f), SHAPE)
+        for f, n in ((lambda y: (y, y * 2), 2), (lambda y: {"aux": y * 2, "out": y}, 2),
+                     (lambda y: [y], 1), (lambda y: (y, None, (y,)), 1),
+                     (lambda y: [y, (y * 2, y * 3)], 3)):
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                arch = trace(Net(lambda self, x: self.f(self.a(x)), a=conv(), f=f), SHAPE)
             self.assertEqual(ops(arch), ["conv2d"])
+            self.assertEqual(len(caught), int(n > 1))
+            for warning in caught:
+                self.assertIn(f"returns {n} tensors, of which only the first", str(warning.message))
+                self.assertEqual(warning.filename, __file__)
 
     def test_a_forward_with_more_arguments(self):
         class Flagged(nn.Module):

@@ -133,6 +133,7 @@ class _Tracer(fx.Tracer):
         self.path = ""
         self.input_shape = tuple(input_shape)
         self.output: Any = None
+        self.n_outputs = 0
         self.parameters: Dict[int, str] = {id(p): n for n, p in module.named_parameters()}
         self.buffers: Dict[int, str] = {id(b): n for n, b in module.named_buffers()}
         self.proxies: Dict[int, fx.Proxy] = {}
@@ -152,7 +153,9 @@ class _Tracer(fx.Tracer):
         proxy = self._describe(node, value)
 
         def run() -> Any:
-            self.output = _first_tensor(root_fn(self.root, proxy))
+            output = root_fn(self.root, proxy)
+            self.output = _first_tensor(output)
+            self.n_outputs = _count_tensors(output)
             return self.output
 
         return run, []
@@ -323,6 +326,13 @@ def _first_tensor(output: Any) -> fx.Proxy:
     raise TraceError(f"its output is a {type(output).__name__} that does not depend on the input")
 
 
+def _count_tensors(output: Any) -> int:
+    """How many different tensors an output has."""
+    found = set()
+    map_tensors(lambda v: found.add(v.node) if isinstance(v, fx.Proxy) else None, output)
+    return len(found)
+
+
 @contextlib.contextmanager
 def _evaluation(module: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients; whatever the run does to attributes of the module and
@@ -341,9 +351,9 @@ def _evaluation(module: nn.Module) -> Iterator[None]:
             m._buffers.update(buffers)
 
 
-def capture(module: nn.Module, input_shape: Sequence[int]) -> Tuple[fx.Graph, fx.Node]:
-    """Follows module(x) once, x of input_shape with a batch before it; returns the graph and the
-    node of its (first) output."""
+def capture(module: nn.Module, input_shape: Sequence[int]) -> Tuple[fx.Graph, fx.Node, int]:
+    """Follows module(x) once, x of input_shape with a batch before it; returns the graph, the node
+    of its (first) output, and of how many."""
     tracer = _Tracer(module, input_shape)
     try:
         with _evaluation(module):
@@ -354,4 +364,4 @@ def capture(module: nn.Module, input_shape: Sequence[int]) -> Tuple[fx.Graph, fx
         raise TraceError(f"{type(module).__name__} failed while it was followed with an input of "
                          f"shape {list(input_shape)}: {type(error).__name__}: {error}", "", None,
                          _error_line(error)) from error
-    return graph, tracer.create_arg(tracer.output)
+    return graph, tracer.create_arg(tracer.output), tracer.n_outputs

@@ -26,6 +26,8 @@ from .safetensors import safetensors_bytes
 if TYPE_CHECKING:
     from torch import nn
 
+    from .tracing import Followed
+
 USER_AGENT = "ghn-client/0.1.0"
 
 # Failures after which it is certain that the server has not heard of the request.
@@ -46,9 +48,9 @@ class Prediction:
             as in the __metadata__ of a safetensors answer.
     """
 
-    def __init__(self, answer: blocks.Answer, others: Mapping[str, str],
+    def __init__(self, answer: blocks.Answer, reasons: Mapping[str, str],
                  parameters: Optional[Dict[str, np.ndarray]], kept: Collection[str] = ()):
-        self.not_predicted: Dict[str, str] = {**others, **answer.not_predicted}
+        self.not_predicted: Dict[str, str] = {**answer.not_predicted, **reasons}
         self.predicted: List[str] = [n for n in answer.blocks if n not in answer.not_predicted]
         self.initialised: List[str] = [n for n in answer.blocks
                                        if n in answer.not_predicted and n not in kept]
@@ -120,20 +122,18 @@ class Client:
         Batch norm's running statistics are not predicted and stay as they are: a network is ready
         to train, but to evaluate it as it is, give it statistics of its own first.
         """
-        request, module = _network(module_or_request, input_shape)
+        request, followed = _network(module_or_request, input_shape)
         request.setdefault("dtype", dtype)
         request.setdefault("predict_class_layers", predict_class_layers)
         if model is not None:
             request["model"] = model
         answer = blocks.Answer(self._request("POST", "/predict", request, blocks.MEDIA_TYPE))
-        if module is None:
+        if followed is None:
             tensors = {name: answer.tensor(name) for name in answer.blocks}
             return Prediction(answer, {}, tensors)
         from .loading import load
-        kept = load(module, answer, request["arch"])
-        unused = request["arch"].get("unused_parameters", {})
-        return Prediction(answer, {
-            n: "the network's output does not depend on it" for n in unused}, None, kept)
+        kept = load(module_or_request, answer, followed.arch)
+        return Prediction(answer, _unfollowed(followed), None, kept)
 
     # --- Jobs ---
 
@@ -159,15 +159,15 @@ class Client:
         """
         if input_shape is None and not isinstance(module_or_request, Mapping):
             input_shape = self._image_shape(dataset)
-        request, module = _network(module_or_request, input_shape)
+        request, followed = _network(module_or_request, input_shape)
         request.update(recipe, dataset=dataset)
         if steps is not None:
             request["steps"] = steps
         if model is not None:
             request["model"] = model
-        if request.get("init") == "upload" and "parameters" not in request and module is not None:
+        if request.get("init") == "upload" and "parameters" not in request and followed:
             from .loading import state_arrays
-            request["parameters"] = state_arrays(module)
+            request["parameters"] = state_arrays(module_or_request)
         if isinstance(request.get("parameters"), Mapping):
             data = safetensors_bytes(request["parameters"])
             request["parameters"] = base64.b64encode(data).decode()
@@ -311,17 +311,28 @@ class Client:
 
 def _network(module_or_request: Union["nn.Module", Mapping[str, Any]],
              input_shape: Optional[Sequence[int]]
-             ) -> Tuple[Dict[str, Any], Optional["nn.Module"]]:
-    """(request, module or None) of what predict and finetune take."""
+             ) -> Tuple[Dict[str, Any], Optional["Followed"]]:
+    """The request of what predict and finetune take, and of a module what following it gave."""
     if isinstance(module_or_request, Mapping):
         request = dict(module_or_request)
         if str(request.get("format", "")).startswith("ghn-arch/"):
             request = {"arch": request}
         return request, None
     from .loading import check_loadable
-    from .tracing import trace
+    from .tracing import follow
     check_loadable(module_or_request)
-    return {"arch": trace(module_or_request, input_shape or (3, 224, 224))}, module_or_request
+    followed = follow(module_or_request, input_shape or (3, 224, 224), 4)
+    return {"arch": followed.arch}, followed
+
+
+def _unfollowed(followed: "Followed") -> Dict[str, str]:
+    """Why nothing was predicted for parameters that other outputs than the first may depend on. The
+    server knows of one output only."""
+    if followed.n_outputs < 2:
+        return {}
+    return {name: f"the first of the network's {followed.n_outputs} outputs, which alone is "
+                  "followed, does not depend on it"
+            for name in followed.arch.get("unused_parameters", {})}
 
 
 def _with_key(error: GhnError, key: str) -> GhnError:

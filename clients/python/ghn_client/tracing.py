@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from dataclasses import dataclass
 from typing import Any, Dict, Sequence
 
 import torch
@@ -13,13 +15,25 @@ from .errors import TraceError
 from .lowering import lower
 
 
+@dataclass(frozen=True)
+class Followed:
+    """The architecture of a module, and what the form does not say of it.
+
+    `n_outputs`: how many tensors the module returns, of which the first was followed.
+    """
+
+    arch: Dict[str, Any]
+    n_outputs: int
+
+
 def trace(module: nn.Module, input_shape: Sequence[int]) -> Dict[str, Any]:
     """The architecture of a module in the form "ghn-arch/1", ready for json.dumps.
 
     The module's forward function is followed once, in evaluation mode, with an input of
     input_shape ((3, 224, 224): without the batch). Nothing is computed, so modules on the meta
-    device will do. The module is left as it was. Of several outputs the first counts. While it
-    runs, no other thread may call modules: torch.fx replaces Module.__call__ for that time.
+    device will do. The module is left as it was. Of several outputs the first counts (of a dict,
+    "out" if there is one), with a warning. While it runs, no other thread may call modules:
+    torch.fx replaces Module.__call__ for that time.
 
     What only matters to training is kept as far as the form has a place for it; dropout of
     attention weights has none and is left out.
@@ -28,6 +42,11 @@ def trace(module: nn.Module, input_shape: Sequence[int]) -> Dict[str, Any]:
         TraceError: something the module does cannot be expressed; it names the module, the
             operation and what to do.
     """
+    return follow(module, input_shape, 3).arch
+
+
+def follow(module: nn.Module, input_shape: Sequence[int], stacklevel: int = 2) -> Followed:
+    """What trace does; warnings name the caller at stacklevel, as for warnings.warn."""
     shape = tuple(int(d) for d in input_shape)
     if not shape or min(shape) < 1:
         raise TraceError(f"input_shape {list(shape)} must be positive sizes without the batch, "
@@ -35,5 +54,10 @@ def trace(module: nn.Module, input_shape: Sequence[int]) -> Dict[str, Any]:
     if isinstance(module, torch.jit.ScriptModule):
         raise TraceError("it is compiled by TorchScript, whose code cannot be followed; use the "
                          "module it was made from")
-    graph, output = capture(module, shape)
-    return lower(module, graph, output, shape)
+    graph, output, n_outputs = capture(module, shape)
+    followed = Followed(lower(module, graph, output, shape), n_outputs)
+    if n_outputs > 1:
+        warnings.warn(f"{type(module).__name__} returns {n_outputs} tensors, of which only the "
+                      "first is followed; what only the others depend on is left out",
+                      stacklevel=stacklevel)
+    return followed
