@@ -13,7 +13,7 @@ from fake_server import Server, problem
 
 import numpy as np  # noqa: E402
 
-from ghn_client import Client, GhnError, Job, parse_safetensors  # noqa: E402
+from ghn_client import Client, GhnError, Job, TraceError, parse_safetensors, trace  # noqa: E402
 from ghn_client.jobs import events  # noqa: E402
 from ghn_client.safetensors import safetensors_bytes  # noqa: E402
 
@@ -158,6 +158,32 @@ class Submission(unittest.TestCase):
         self.assertEqual(set(sent), set(net.state_dict()))
         for name, tensor in net.state_dict().items():
             np.testing.assert_array_equal(sent[name], tensor.float().numpy(), name)
+
+
+@unittest.skipIf(torch is None, "needs PyTorch")
+class Trainable(unittest.TestCase):
+    """What can be predicted, and yet not be trained as it is."""
+
+    class Twice(nn.Module if torch else object):
+        def __init__(self, **settings):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 3, 1)
+            self.block = nn.Sequential(nn.BatchNorm2d(3, **settings), nn.ReLU())
+
+        def forward(self, x):
+            return self.block(self.conv(self.block(x))).mean((2, 3))
+
+    def test_batch_norms_that_are_called_twice(self):
+        for settings in ({}, {"affine": False}):
+            with Server(text(job("queued"))) as server, \
+                    self.assertRaisesRegex(TraceError, "2 times.*track_running_stats") as caught:
+                Client(server.url).finetune(self.Twice(**settings), "shapes", (3, 8, 8))
+            self.assertEqual(caught.exception.module, "block.0")
+            self.assertEqual(server.requests, [])
+        with Server(text(job("queued"))) as server:
+            Client(server.url).finetune(self.Twice(track_running_stats=False), "shapes", (3, 8, 8))
+        self.assertEqual(len(server.requests), 1)
+        trace(self.Twice(), (3, 8, 8))
 
 
 class Looking(unittest.TestCase):

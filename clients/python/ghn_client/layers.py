@@ -85,6 +85,9 @@ def batch_norm(context: Context, input: Operand, running_mean: Any = None, runni
     if not x.batched:
         raise context.fail("its input does not depend on the network's")
     params = affine(context, weight, bias)
+    if id(running_mean) in context.buffers:
+        name = context.buffers[id(running_mean)]
+        context.calls[name] = context.calls.get(name, 0) + 1
     return context.emit("batch_norm2d", [x], params=params, eps=eps, momentum=momentum or 0.1,
                         affine=bool(params), track_running_stats=running_mean is not None)
 

@@ -76,6 +76,9 @@ class Context:
         self.output = output
         self.node: fx.Node = output
         self.parameters: Dict[Tuple[str, bool, str], Value] = {}
+        self.buffers = {id(b): n for n, b in module.named_buffers()}
+        # Buffer of a batch norm's running mean -> how often the batch norm is called.
+        self.calls: Dict[str, int] = {}
         self.childless = {name for name, m in module.named_modules()
                           if name and not any(True for _ in m.children())}
 
@@ -235,8 +238,9 @@ def _attend(context: Context, attention: Attention, sources: Sequence[Any]) -> V
 
 
 def lower(module: nn.Module, graph: fx.Graph, output: fx.Node,
-          input_shape: Sequence[int]) -> dict:
-    """The arch form of a recorded run of module."""
+          input_shape: Sequence[int]) -> Tuple[dict, Dict[str, int]]:
+    """The arch form of a recorded run of module; and how often each batch norm is called that has
+    running statistics, by the name of its running mean."""
     names = [n for n, _ in module.named_parameters()]
     builder = Builder(input_shape, {n.rpartition(".")[0] for n in names if "." in n})
     context = Context(module, builder, output)
@@ -262,4 +266,4 @@ def lower(module: nn.Module, graph: fx.Graph, output: fx.Node,
     unused = {n: list(p.shape) for n, p in module.named_parameters() if n not in used}
     if unused:
         arch["unused_parameters"] = unused
-    return arch
+    return arch, context.calls

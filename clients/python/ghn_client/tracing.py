@@ -19,11 +19,13 @@ from .lowering import lower
 class Followed:
     """The architecture of a module, and what the form does not say of it.
 
-    `n_outputs`: how many tensors the module returns, of which the first was followed.
+    `n_outputs`: how many tensors the module returns, of which the first was followed. `calls`: how
+    often each batch norm with running statistics is called, by the name of its running mean.
     """
 
     arch: Dict[str, Any]
     n_outputs: int
+    calls: Dict[str, int]
 
 
 def trace(module: nn.Module, input_shape: Sequence[int]) -> Dict[str, Any]:
@@ -55,7 +57,8 @@ def follow(module: nn.Module, input_shape: Sequence[int], stacklevel: int = 2) -
         raise TraceError("it is compiled by TorchScript, whose code cannot be followed; use the "
                          "module it was made from")
     graph, output, n_outputs = capture(module, shape)
-    followed = Followed(lower(module, graph, output, shape), n_outputs)
+    arch, calls = lower(module, graph, output, shape)
+    followed = Followed(arch, n_outputs, calls)
     if n_outputs > 1:
         warnings.warn(f"{type(module).__name__} returns {n_outputs} tensors, of which only the "
                       "first is followed; what only the others depend on is left out",
