@@ -7,6 +7,7 @@ import subprocess
 import threading
 import time
 import unittest
+import warnings
 
 import support
 from fake_server import Server, problem
@@ -184,6 +185,21 @@ class Trainable(unittest.TestCase):
             Client(server.url).finetune(self.Twice(track_running_stats=False), "shapes", (3, 8, 8))
         self.assertEqual(len(server.requests), 1)
         trace(self.Twice(), (3, 8, 8))
+
+
+    def test_frozen_parameters(self):
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
+        net[0].unused = nn.Linear(1, 1).requires_grad_(False)
+        with Server(text(job("queued"))) as server:
+            client = Client(server.url)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                client.finetune(net, "shapes", (3, 8, 8))
+            net[2].requires_grad_(False)
+            with self.assertWarnsRegex(UserWarning, "2 that have it among them, '2.weight'") as seen:
+                client.finetune(net, "shapes", (3, 8, 8))
+        self.assertEqual(seen.filename, __file__)
+        self.assertEqual(len(server.requests), 2)
 
 
 class Looking(unittest.TestCase):

@@ -157,15 +157,17 @@ class Client:
                 seed, n_shots, eval_every ...; init="random", or "upload" to start from the
                 values that the module has (or parameters, name -> array).
 
-        A batch norm that a module calls more than once must have track_running_stats=False, or the
-        module is refused (TraceError): a job keeps running statistics of every call.
+        All parameters are trained, with a warning where a module's have requires_grad=False. A
+        batch norm that is called more than once must have track_running_stats=False, or the module
+        is refused (TraceError): a job keeps running statistics of every call.
         """
         if input_shape is None and not isinstance(module_or_request, Mapping):
             input_shape = self._image_shape(dataset)
         request, followed = _network(module_or_request, input_shape)
         if followed is not None:
-            from .training import check_trainable
+            from .training import check_trainable, warn_of_frozen
             check_trainable(followed)
+            warn_of_frozen(module_or_request, followed, 3)
         request.update(recipe, dataset=dataset)
         if steps is not None:
             request["steps"] = steps

@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
+
+from torch import nn
+
 from .errors import TraceError
 from .tracing import Followed
+
+
+def warn_of_frozen(module: nn.Module, followed: Followed, stacklevel: int) -> None:
+    """Warns of parameters that will be trained although the module asks for none of that. Nothing
+    in a request says so."""
+    unused = followed.arch.get("unused_parameters", {})
+    frozen = [n for n, p in module.named_parameters() if not p.requires_grad and n not in unused]
+    if frozen:
+        warnings.warn(f"requires_grad=False means nothing to a job: it trains all parameters, "
+                      f"{len(frozen)} that have it among them, {frozen[0]!r} the first",
+                      stacklevel=stacklevel)
 
 
 def check_trainable(followed: Followed) -> None:
