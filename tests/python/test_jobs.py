@@ -187,6 +187,15 @@ class Trainable(unittest.TestCase):
         trace(self.Twice(), (3, 8, 8))
 
 
+    def test_unknown_data_sets(self):
+        for names, has in ((["shapes", "photos"], "it has photos, shapes"), ([], "none at all")):
+            sets = [{"name": n, "channels": 3, "height": 32, "width": 32} for n in names]
+            with Server(text({"datasets": sets})) as server, self.assertRaises(GhnError) as caught:
+                Client(server.url).finetune(nn.Conv2d(1, 4, 3), "nope")
+            self.assertEqual((caught.exception.code, caught.exception.where),
+                             ("unknown_dataset", "dataset"))
+            self.assertRegex(str(caught.exception), f"'nope'.*{has}")
+
     def test_frozen_parameters(self):
         net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(144, 2))
         net[0].unused = nn.Linear(1, 1).requires_grad_(False)
@@ -442,6 +451,8 @@ class Real(unittest.TestCase):
         with self.assertRaises(GhnError) as caught:
             self.client.finetune(self.net(), "nothing", (3, 32, 32))
         self.assertEqual(caught.exception.code, "unknown_dataset")
+        with self.assertRaisesRegex(GhnError, "it has .*shapes"):
+            self.client.finetune(self.net(), "nothing")
         with self.assertRaises(GhnError) as caught:
             self.client.job("aaaaaaaaaaaaaaaa")
         self.assertEqual((caught.exception.status, caught.exception.code), (404, "unknown_job"))

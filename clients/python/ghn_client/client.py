@@ -205,12 +205,14 @@ class Client:
         return self._json("GET", "/datasets")["datasets"]
 
     def _image_shape(self, name: str) -> Optional[Tuple[int, int, int]]:
-        """(channels, height, width) of a data set's images; None if they differ, or if the server
-        has none of that name, which it is left to say."""
-        for found in self.datasets():
-            if found["name"] == name and found["height"]:
-                return found["channels"], found["height"], found["width"]
-        return None
+        """(channels, height, width) of a data set's images; None if they differ."""
+        known = {found["name"]: found for found in self.datasets()}
+        if name not in known:
+            raise GhnError(f"the server has no data set {name!r}; it has "
+                           f"{', '.join(sorted(known)) or 'none at all'}", "unknown_dataset",
+                           "dataset")
+        found = known[name]
+        return (found["channels"], found["height"], found["width"]) if found["height"] else None
 
     # --- The server ---
 
