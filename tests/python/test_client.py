@@ -385,8 +385,11 @@ class Modules(unittest.TestCase):
                 client.predict(nn.Linear(2, 2, device="meta"), (2,))
             with self.assertRaisesRegex(ValueError, "run the module once"):
                 client.predict(nn.LazyLinear(2), (2,))
-            with self.assertRaisesRegex(ghn_client.TraceError, r"\[3, 224, 224\]"):
+            assumed = r"no input_shape was given, and \(3, 224, 224\) was assumed"
+            with self.assertRaisesRegex(ghn_client.TraceError, r"\[3, 224, 224\].*" + assumed):
                 client.predict(nn.Linear(2, 2))
+            with self.assertRaisesRegex(ghn_client.TraceError, "module '0'.*" + assumed):
+                client.predict(nn.Sequential(nn.Conv2d(1, 2, 3)))
             with self.assertRaises(ghn_client.TraceError):
                 client.predict(nn.LSTM(2, 2), (3, 2))
             self.assertEqual(server.requests, [])
@@ -415,7 +418,11 @@ class Command(unittest.TestCase):
     def test_errors(self):
         for arguments, words in ((("torch.nn:Nothing",), "Nothing"), (("nowhere:x",), "nowhere"),
                                  (("resnet50",), "package.module:callable"),
-                                 (("torch.nn:Softplus", "--input", "4"), "softplus")):
+                                 (("torch.nn:Softplus", "--input", "4"), "softplus"),
+                                 (("torch.nn:Flatten", "--input", "4", "--set", "start_dim=3"),
+                                  "Dimension out of range"),
+                                 (("torch.nn:BatchNorm1d", "--set", "num_features=2"),
+                                  "(3, 224, 224) was assumed")):
             done = self.run_command("trace", *arguments)
             self.assertEqual((done.returncode, done.stdout), (1, ""))
             self.assertIn(words, done.stderr)

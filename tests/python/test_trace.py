@@ -480,11 +480,19 @@ class Refusals(unittest.TestCase):
             trace(torch.jit.script(conv()), SHAPE)
 
     def test_bad_input_shapes(self):
-        for shape in ((), (0, 8, 8), (-3, 8, 8)):
-            with self.assertRaisesRegex(TraceError, "input_shape"):
+        for shape in ((), (0, 8, 8), (-3, 8, 8), 8, "large", [None, 8, 8]):
+            with self.assertRaisesRegex(TraceError, "input_shape .* without the batch"):
                 trace(conv(), shape)
         with self.assertRaisesRegex(TraceError, r"\[4, 8, 8\]"):
             trace(conv(), (4, 8, 8))
+        for net in (conv(), Net(lambda self, x: self.a(x), a=nn.BatchNorm2d(3)),
+                    support.torchvision_model("vit_b_32")):
+            with self.assertRaisesRegex(TraceError, r"\(C, H, W\) without the batch, perhaps "
+                                                    r"\(3, 32, 32\)"):
+                trace(net, (1, 3, 32, 32))
+        self.assertNotIn("(C, H, W)", str(self.refuse(
+            lambda self, x: torch.fft.fft(x).real, "no counterpart", (1, 3, 8, 8))))
+        trace(nn.Linear(5, 2), (2, 3, 4, 5))
 
     def test_a_network_without_its_input(self):
         self.refuse(lambda self, x: self.p * 2, "does not depend on the input|batch",

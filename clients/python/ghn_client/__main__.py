@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
                                 description="Writes the architecture of a model as the body of "
                                             "POST /predict.")
     trace.add_argument("model", help="package.module:callable, or torchvision:NAME")
-    trace.add_argument("--input", type=_shape, default=(3, 224, 224), metavar="C,H,W",
+    trace.add_argument("--input", type=_shape, metavar="C,H,W",
                        help="shape of the input without the batch (default 3,224,224)")
     trace.add_argument("--set", type=_setting, action="append", default=[], metavar="NAME=VALUE",
                        help="argument of the callable, the value in JSON: num_classes=10")
@@ -62,10 +62,10 @@ def _parser() -> argparse.ArgumentParser:
 
 def _trace(args: argparse.Namespace) -> None:
     from .building import build
-    from .tracing import trace
+    from .tracing import follow
     name = args.model.rpartition(":")[2]
     settings = dict(args.set)
-    arch = trace(build(args.model, settings), args.input)
+    arch = follow(build(args.model, settings), args.input).arch
     arch["name"] = name
     text = json.dumps({"arch": arch}, allow_nan=False) + "\n"
     if args.output == "-":

@@ -331,7 +331,7 @@ def _network(module_or_request: Union["nn.Module", Mapping[str, Any]],
     from .loading import check_loadable
     from .tracing import follow
     check_loadable(module_or_request)
-    followed = follow(module_or_request, input_shape or (3, 224, 224), 4)
+    followed = follow(module_or_request, input_shape, 4)
     return {"arch": followed.arch}, followed
 
 

@@ -11,17 +11,27 @@ class TraceError(ValueError):
     Attributes:
         module: path of the module at fault ("layer1.0"; "" is the network itself).
         operation: the operation that has no counterpart, or None.
+        message: what is wrong, without the place.
+        where: the line of the module's code ("net.py:12"), or None.
     """
 
     def __init__(self, message: str, module: str = "", operation: Optional[str] = None,
                  where: Optional[str] = None):
         self.module = module
         self.operation = operation
+        self.message = message
+        self.where = where
         place = f"module {module!r}" if module else "the network"
         if where:
             place += f" ({where})"
         what = f": {operation}" if operation else ""
         super().__init__(f"in {place}{what}: {message}")
+
+    def with_hint(self, hint: str) -> "TraceError":
+        """The same error with something more to say."""
+        more = TraceError(f"{self.message}; {hint}", self.module, self.operation, self.where)
+        more.__cause__ = self.__cause__
+        return more
 
 
 class GhnError(Exception):
