@@ -74,6 +74,12 @@ class Requests(unittest.TestCase):
         self.assertEqual(body, {"arch": {"format": "x"}, "dtype": "bf16", "model": "m",
                                 "predict_class_layers": True})
 
+    def test_an_untrained_hypernetwork_is_called_so(self):
+        data = container({}, {"format": "ghn-blocks/1", "hypernetwork_trained": "false"})
+        with Server((200, {}, data), (200, {}, answer({}))) as server:
+            self.assertIn("untrained", str(Client(server.url).predict({"arch": {}})))
+            self.assertNotIn("untrained", str(Client(server.url).predict({"arch": {}})))
+
     def test_bare_architecture(self):
         with Server((200, {}, answer({}))) as server:
             Client(server.url + "/").predict({"format": "ghn-arch/1", "nodes": []})

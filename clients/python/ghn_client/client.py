@@ -63,6 +63,8 @@ class Prediction:
         elements = sum(int(np.prod(self.shapes[n])) for n in self.predicted)
         lines = [f"{len(self.predicted)} tensors ({elements:,} parameters) predicted, "
                  f"{len(self.not_predicted)} not"]
+        if self.metadata.get("hypernetwork_trained") == "false":
+            lines.append("the hypernetwork is untrained: this is no better than random parameters")
         for reason in dict.fromkeys(self.not_predicted.values()):
             lines.append(f"not predicted, because {reason}:")
             for name in (n for n, r in self.not_predicted.items() if r == reason):
