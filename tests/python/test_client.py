@@ -57,7 +57,7 @@ class Requests(unittest.TestCase):
         with Server((200, {}, answer({"w": block, "b": block[0].copy()}, {"w": [5, 4]},
                                      {"b": "of a reason"}))) as server:
             result = Client(server.url, token="secret").predict({"arch": {"format": "x"}},
-                                                                model="m", dtype="bf16")
+                                                                model="m", dtype="bf16", seed=7)
         expected = [[block[i % 2, j % 3] for j in range(4)] for i in range(5)]
         np.testing.assert_array_equal(result.parameters["w"], expected)
         np.testing.assert_array_equal(result.parameters["b"], block[0])
@@ -72,7 +72,7 @@ class Requests(unittest.TestCase):
         self.assertEqual(headers["Accept"], BLOCKS)
         self.assertEqual(headers["Authorization"], "Bearer secret")
         self.assertEqual(body, {"arch": {"format": "x"}, "dtype": "bf16", "model": "m",
-                                "predict_class_layers": True})
+                                "predict_class_layers": True, "seed": 7})
 
     def test_an_untrained_hypernetwork_is_called_so(self):
         data = container({}, {"format": "ghn-blocks/1", "hypernetwork_trained": "false"})

@@ -103,7 +103,8 @@ class Client:
 
     def predict(self, module_or_request: Union["nn.Module", Mapping[str, Any]],
                 input_shape: Optional[Sequence[int]] = None, model: Optional[str] = None,
-                dtype: str = "f32", predict_class_layers: bool = True) -> Prediction:
+                dtype: str = "f32", predict_class_layers: bool = True,
+                seed: Optional[int] = None) -> Prediction:
         """Predicts the parameters of a network.
 
         Args:
@@ -115,6 +116,7 @@ class Client:
             dtype: "f32", "f16" or "bf16": what the values are sent as.
             predict_class_layers: False leaves the classifier as it is, for fine-tuning on other
                 classes.
+            seed: of the initialisers; default: 0, so that equal requests have equal answers.
 
         What the hypernetwork knows nothing of is filled by its layer's standard initialiser.
         Parameters of a module that are of no layer (position embeddings, class tokens, layer
@@ -129,6 +131,8 @@ class Client:
         request.setdefault("predict_class_layers", predict_class_layers)
         if model is not None:
             request["model"] = model
+        if seed is not None:
+            request["seed"] = seed
         answer = blocks.Answer(self._request("POST", "/predict", request, blocks.MEDIA_TYPE))
         if followed is None:
             tensors = {name: answer.tensor(name) for name in answer.blocks}
