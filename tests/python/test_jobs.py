@@ -356,6 +356,10 @@ class Loading(unittest.TestCase):
             found = Job(Client(server.url), job("succeeded")).parameters()
         self.assertEqual(server.requests[0][1], "/jobs/0123456789abcdef/parameters")
         self.assertEqual(found.metadata, {"step": "20"})
+        elements = sum(array.size for array in arrays.values())
+        for text in (repr(found), str(found)):
+            self.assertEqual(text, f"<Parameters of step 20: {len(arrays)} tensors, {elements:,} "
+                                   "values>")
         return found
 
     def net(self):

@@ -43,6 +43,11 @@ class Parameters(Dict[str, np.ndarray]):
         super().__init__(tensors)
         self.metadata: Dict[str, str] = dict(metadata)
 
+    def __repr__(self) -> str:
+        elements = sum(array.size for array in self.values())
+        step = f" of step {self.metadata['step']}" if "step" in self.metadata else ""
+        return f"<Parameters{step}: {len(self)} tensors, {elements:,} values>"
+
     def load_into(self, module: "nn.Module") -> "nn.Module":
         """Puts all of them into a module, in place, or none if they do not fit; returns it. The
         module is then ready to evaluate: running statistics are among them."""
