@@ -1,12 +1,16 @@
 """The client against a server that says what a test wants it to say: loading, errors, retries."""
 import json
 import os
+import pathlib
+import stat
 import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
+import unittest.mock
 
 import support
 from fake_server import Server, problem
@@ -208,6 +212,63 @@ class Safetensors(unittest.TestCase):
         for name, array in arrays.items():
             self.assertEqual((read[name].dtype, read[name].shape), (array.dtype, array.shape))
             np.testing.assert_array_equal(read[name], array)
+
+    def test_a_failure_leaves_the_file_before(self):
+        with tempfile.TemporaryDirectory() as folder, \
+                unittest.mock.patch("numpy.ascontiguousarray", side_effect=KeyboardInterrupt):
+            path = os.path.join(folder, "x.safetensors")
+            for before in (None, b"before"):
+                if before:
+                    with open(path, "wb") as file:
+                        file.write(before)
+                with self.assertRaises(KeyboardInterrupt):
+                    ghn_client.write_safetensors(path, {"a": np.zeros(3)})
+                self.assertEqual(os.listdir(folder), ["x.safetensors"] if before else [])
+            with open(path, "rb") as file:
+                self.assertEqual(file.read(), b"before")
+
+    def test_a_file_is_replaced_with_its_permissions_through_links(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path, link = os.path.join(folder, "x"), os.path.join(folder, "links", "y")
+            os.mkdir(os.path.dirname(link))
+            os.symlink("../x", link)
+            ghn_client.write_safetensors(link, {"a": np.zeros(3)})
+            mask = os.umask(0)
+            os.umask(mask)
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o666 & ~mask)
+            os.chmod(path, 0o640)
+            with open(path, "rb") as reader:
+                ghn_client.write_safetensors(link, {"a": np.ones(3)})
+                self.assertEqual(reader.read()[-24:], bytes(24))  # who reads has the one before
+            self.assertTrue(os.path.islink(link))
+            self.assertEqual(stat.S_IMODE(os.stat(path).st_mode), 0o640)
+            self.assertEqual(ghn_client.read_safetensors(path)[0]["a"].tolist(), [1, 1, 1])
+            self.assertEqual(sorted(os.listdir(folder)), ["links", "x"])
+            self.assertEqual(os.listdir(os.path.dirname(link)), ["y"])
+
+    def test_what_is_no_regular_file(self):
+        expected = ghn_client.safetensors.safetensors_bytes({"a": np.zeros(3)})
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "pipe")
+            os.mkfifo(path)
+            found = []
+            reader = threading.Thread(target=lambda: found.append(pathlib.Path(path).read_bytes()))
+            reader.start()
+            ghn_client.write_safetensors(path, {"a": np.zeros(3)})
+            reader.join()
+            self.assertEqual(found, [expected])
+            self.assertTrue(stat.S_ISFIFO(os.stat(path).st_mode))
+            code = ("import ghn_client, numpy, sys; "
+                    "ghn_client.write_safetensors(sys.argv[1], {'a': numpy.zeros(3)})")
+            for name in ("/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"):
+                command = [sys.executable, "-c", code, name]
+                done = subprocess.run(command, cwd=support.ROOT / "clients" / "python",
+                                      stdout=subprocess.PIPE, check=True, timeout=60)
+                self.assertEqual(done.stdout, expected)
+                with open(os.path.join(folder, "out"), "w+b") as file:
+                    subprocess.run(command, cwd=support.ROOT / "clients" / "python", stdout=file,
+                                   check=True, timeout=60)
+                    self.assertEqual(file.read(), expected)
 
     def test_overlaps_and_holes(self):
         for begins in ((0, 0), (0, 8), (4, 8)):

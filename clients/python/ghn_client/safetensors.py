@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
+import shutil
+import stat
 import struct
-from typing import Any, Dict, Iterator, Mapping, Optional, Tuple, Union
+import uuid
+from typing import Any, BinaryIO, Dict, Iterator, Mapping, Optional, Tuple, Union
 
 import numpy as np
 
@@ -106,12 +110,50 @@ def _pieces(tensors: Mapping[str, np.ndarray], metadata: Optional[Mapping[str, s
 
 def write_safetensors(path: Union[str, "os.PathLike[str]"], tensors: Mapping[str, np.ndarray],
                       metadata: Optional[Mapping[str, str]] = None) -> None:
-    """Writes arrays as a safetensors file, largest alignment first as the format wants."""
+    """Writes arrays as a safetensors file, largest alignment first as the format wants. A file that
+    is there already is replaced when all is written, or else stays as it was."""
     pieces = _pieces(tensors, metadata)
     first = next(pieces)  # an array that the format has no place for leaves no file behind
-    with open(path, "wb") as file:
+    with _writing(path) as file:
         file.write(first)
         file.writelines(pieces)
+
+
+@contextlib.contextmanager
+def _writing(path: Union[str, "os.PathLike[str]"]) -> Iterator[BinaryIO]:
+    """A file to write, which is at path once it is whole, with the permissions of the one before.
+    What cannot be replaced, a pipe or a terminal, is written as it goes."""
+    old = os.path.exists(path)
+    if old and not stat.S_ISREG(os.stat(path).st_mode) or _is_descriptor(os.fspath(path)):
+        with open(path, "wb") as file:
+            yield file
+        return
+    if old:
+        open(path, "r+b").close()  # one that may not be written may not be replaced either
+    target = os.path.realpath(path)  # symbolic links stay
+    temporary = os.path.join(os.path.dirname(target), f".{uuid.uuid4().hex}.tmp")
+    try:
+        with open(temporary, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if old:
+            shutil.copymode(target, temporary)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+def _is_descriptor(path: str) -> bool:
+    """Whether path is another name of an open file, like /dev/stdout, whose holder would not hear of
+    its replacement."""
+    while not os.path.realpath(os.path.dirname(os.path.abspath(path))).startswith("/proc/"):
+        if not os.path.exists(path) or not os.path.islink(path):
+            return False
+        path = os.path.join(os.path.dirname(path), os.readlink(path))
+    return True
 
 
 def safetensors_bytes(tensors: Mapping[str, np.ndarray],
