@@ -84,6 +84,39 @@ class Requests(unittest.TestCase):
             self.assertIn("untrained", str(Client(server.url).predict({"arch": {}})))
             self.assertNotIn("untrained", str(Client(server.url).predict({"arch": {}})))
 
+    def test_what_is_no_network(self):
+        class Tiny:
+            pass
+        with Server((200, {}, b"")) as server:
+            client = Client(server.url)
+            for given, words in ((Tiny, r"the class Tiny.*Tiny\(\.\.\.\)"), (None, "None"),
+                                 ("resnet18", "'resnet18', of type str"),
+                                 ({"w": np.zeros(3)}, "state_dict"), (print, "builtin")):
+                for method in (client.predict, lambda x: client.finetune(x, "s")):
+                    with self.assertRaisesRegex(TypeError, "torch.nn.Module or a request.*" + words):
+                        method(given)
+        self.assertEqual(server.requests, [])
+
+    def test_values_that_json_does_not_know(self):
+        with Server((200, {}, answer({}))) as server:
+            client = Client(server.url)
+            client.predict({"arch": {"a": np.arange(3)}}, seed=np.int64(7))
+            with self.assertRaisesRegex(TypeError, "no place for .*, of type object"):
+                client.predict({"arch": object()})
+        self.assertEqual(len(server.requests), 1)
+        body = server.requests[0][3]
+        self.assertEqual((body["arch"], body["seed"]), ({"a": [0, 1, 2]}, 7))
+
+    @unittest.skipIf(torch is None, "needs PyTorch")
+    def test_types_of_pytorch(self):
+        types = {torch.float32: "f32", torch.float16: "f16", torch.bfloat16: "bf16"}
+        with Server((200, {}, answer({}))) as server:
+            for dtype in types:
+                Client(server.url).predict({"arch": {}}, dtype=dtype)
+            with self.assertRaisesRegex(TypeError, "torch.float64"):
+                Client(server.url).predict({"arch": {}}, dtype=torch.float64)
+        self.assertEqual([r[3]["dtype"] for r in server.requests], list(types.values()))
+
     def test_bare_architecture(self):
         with Server((200, {}, answer({}))) as server:
             Client(server.url + "/").predict({"format": "ghn-arch/1", "nodes": []})
@@ -178,7 +211,8 @@ class Errors(unittest.TestCase):
             Client(server.url, timeout=20).health()
 
     def test_bad_addresses(self):
-        for url in ("localhost:8080", "ftp://x", "", "http://"):
+        for url in ("localhost:8080", "ftp://x", "", "http://", "http://h:port", "http://h:99999",
+                    "http://h:0", "http://[::1", None, 8080):
             with self.assertRaisesRegex(ValueError, "http://localhost:8080"):
                 Client(url)
 
@@ -269,6 +303,11 @@ class Safetensors(unittest.TestCase):
                     subprocess.run(command, cwd=support.ROOT / "clients" / "python", stdout=file,
                                    check=True, timeout=60)
                     self.assertEqual(file.read(), expected)
+
+    def test_types_that_it_has_not(self):
+        with tempfile.TemporaryDirectory() as folder, \
+                self.assertRaisesRegex(TypeError, "'a' is of type complex128"):
+            ghn_client.write_safetensors(os.path.join(folder, "x"), {"a": np.zeros(3, complex)})
 
     def test_overlaps_and_holes(self):
         for begins in ((0, 0), (0, 8), (4, 8)):

@@ -148,6 +148,30 @@ class Submission(unittest.TestCase):
         for name, array in arrays.items():
             np.testing.assert_array_equal(sent[name], array)
 
+    def test_numbers_of_numpy(self):
+        with Server(text(job("queued"))) as server:
+            Client(server.url).finetune(ARCH, "shapes", steps=np.int64(20), lr=np.float32(0.5),
+                                        momentum=np.float64(0.25), augment=np.bool_(False))
+        body = server.requests[0][3]
+        self.assertEqual([body[k] for k in ("steps", "lr", "momentum", "augment")],
+                         [20, 0.5, 0.25, False])
+
+    @unittest.skipIf(torch is None, "needs PyTorch")
+    def test_upload_of_a_state_dict(self):
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).bfloat16()
+        with Server(text(job("queued"))) as server:
+            Client(server.url).finetune(ARCH, "shapes", init="upload", parameters=net.state_dict())
+        sent, _ = parse_safetensors(base64.b64decode(server.requests[0][3]["parameters"]))
+        self.assertEqual(set(sent), set(net.state_dict()))
+        for name, tensor in net.state_dict().items():
+            np.testing.assert_array_equal(sent[name], tensor.float().numpy(), name)
+
+    def test_upload_of_what_is_no_array(self):
+        for value in ("text", None, [object()]):
+            with self.assertRaisesRegex(TypeError, "'fc.weight'.*array of numbers"):
+                Client("http://localhost").finetune(ARCH, "shapes", init="upload",
+                                                    parameters={"fc.weight": value})
+
     @unittest.skipIf(torch is None, "needs PyTorch")
     def test_upload_of_a_module(self):
         net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).half()

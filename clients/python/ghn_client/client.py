@@ -21,9 +21,11 @@ import numpy as np
 from . import blocks
 from .errors import GhnError
 from .jobs import Job, job_path
+from .requests import arrays_of, encode, is_module, network
 from .safetensors import safetensors_bytes
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from .tracing import Followed
@@ -89,10 +91,7 @@ class Client:
 
     def __init__(self, url: str, token: Optional[str] = None, timeout: float = 60.0,
                  max_wait: float = 60.0):
-        parts = urllib.parse.urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not the address of a server; it should look like "
-                             "http://localhost:8080")
+        parts = _address(url)
         self.url = url.rstrip("/")
         self._parts = parts
         self._token = token
@@ -103,7 +102,7 @@ class Client:
 
     def predict(self, module_or_request: Union["nn.Module", Mapping[str, Any]],
                 input_shape: Optional[Sequence[int]] = None, model: Optional[str] = None,
-                dtype: str = "f32", predict_class_layers: bool = True,
+                dtype: Union[str, "torch.dtype"] = "f32", predict_class_layers: bool = True,
                 seed: Optional[int] = None) -> Prediction:
         """Predicts the parameters of a network.
 
@@ -113,7 +112,7 @@ class Client:
                 "arch", "genotype" or "graph" (or an architecture itself, as trace gives it).
             input_shape: of the module's input, without the batch; default (3, 224, 224).
             model: the hypernetwork, one of models(); default: the server's first.
-            dtype: "f32", "f16" or "bf16": what the values are sent as.
+            dtype: "f32", "f16" or "bf16" (or PyTorch's types): what the values are sent as.
             predict_class_layers: False leaves the classifier as it is, for fine-tuning on other
                 classes.
             seed: of the initialisers; default: 0, so that equal requests have equal answers.
@@ -126,7 +125,7 @@ class Client:
         Batch norm's running statistics are not predicted and stay as they are: a network is ready
         to train, but to evaluate it as it is, give it statistics of its own first.
         """
-        request, followed = _network(module_or_request, input_shape)
+        request, followed = network(module_or_request, input_shape, 3)
         request.setdefault("dtype", dtype)
         request.setdefault("predict_class_layers", predict_class_layers)
         if model is not None:
@@ -161,15 +160,15 @@ class Client:
                 sent again safely, for max_wait seconds; the error after that has the key.
             recipe: fields of the request: epochs, batch_size, optimizer, lr, schedule, precision,
                 seed, n_shots, eval_every ...; init="random", or "upload" to start from the
-                values that the module has (or parameters, name -> array).
+                values that the module has (or parameters, name -> array or tensor).
 
         All parameters are trained, with a warning where a module's have requires_grad=False. A
         batch norm that is called more than once must have track_running_stats=False, or the module
         is refused (TraceError): a job keeps running statistics of every call.
         """
-        if input_shape is None and not isinstance(module_or_request, Mapping):
+        if input_shape is None and is_module(module_or_request):
             input_shape = self._image_shape(dataset)
-        request, followed = _network(module_or_request, input_shape)
+        request, followed = network(module_or_request, input_shape, 3)
         if followed is not None:
             from .training import check_trainable, warn_of_frozen
             check_trainable(followed)
@@ -183,7 +182,7 @@ class Client:
             from .loading import state_arrays
             request["parameters"] = state_arrays(module_or_request)
         if isinstance(request.get("parameters"), Mapping):
-            data = safetensors_bytes(request["parameters"])
+            data = safetensors_bytes(arrays_of(request["parameters"]))
             request["parameters"] = base64.b64encode(data).decode()
         key = idempotency_key or uuid.uuid4().hex
         return Job(self, self._json("POST", "/finetune", request, {"Idempotency-Key": key}))
@@ -246,7 +245,7 @@ class Client:
                  headers: Optional[Mapping[str, str]] = None) -> bytes:
         """The body of a successful answer. Waits and tries again while the server is busy, and, if
         an Idempotency-Key makes that safe, where an answer was lost on the way."""
-        data = None if body is None else json.dumps(body, allow_nan=False).encode()
+        data = None if body is None else encode(body)
         key = (headers or {}).get("Idempotency-Key")
         uncertain = False  # whether the server may have done what was asked
         deadline = math.inf
@@ -325,20 +324,17 @@ class Client:
         return f"no answer from {self.url}: {error or type(error).__name__}"
 
 
-def _network(module_or_request: Union["nn.Module", Mapping[str, Any]],
-             input_shape: Optional[Sequence[int]]
-             ) -> Tuple[Dict[str, Any], Optional["Followed"]]:
-    """The request of what predict and finetune take, and of a module what following it gave."""
-    if isinstance(module_or_request, Mapping):
-        request = dict(module_or_request)
-        if str(request.get("format", "")).startswith("ghn-arch/"):
-            request = {"arch": request}
-        return request, None
-    from .loading import check_loadable
-    from .tracing import follow
-    check_loadable(module_or_request)
-    followed = follow(module_or_request, input_shape, 4)
-    return {"arch": followed.arch}, followed
+def _address(url: str) -> urllib.parse.SplitResult:
+    """The parts of a server's address."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        good = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except (ValueError, AttributeError):  # brackets that do not close, a port that is no number
+        good = False
+    if not good:
+        raise ValueError(f"{url!r} is not the address of a server; it should look like "
+                         "http://localhost:8080")
+    return parts
 
 
 def _unfollowed(followed: "Followed") -> Dict[str, str]:

@@ -118,12 +118,17 @@ def load_state(module: nn.Module, tensors: Mapping[str, np.ndarray]) -> None:
             place.copy_(values)
 
 
+def array_of(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor as an array, in float32 where it is of another precision: numpy has no bfloat16."""
+    tensor = tensor.detach().cpu()
+    return (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+
+
 def state_arrays(module: nn.Module) -> Dict[str, np.ndarray]:
     """Parameters and running statistics of a module as arrays, in float32 where they are of
     another precision."""
     arrays: Dict[str, np.ndarray] = {}
     for name, tensor in {**_parameters(module), **dict(module.named_buffers())}.items():
         if isinstance(tensor, nn.Parameter) or f".{name}".endswith(STATISTICS):
-            tensor = tensor.detach().cpu()
-            arrays[name] = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+            arrays[name] = array_of(tensor)
     return arrays

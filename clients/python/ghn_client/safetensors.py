@@ -96,7 +96,9 @@ def _pieces(tensors: Mapping[str, np.ndarray], metadata: Optional[Mapping[str, s
     order = sorted(tensors, key=lambda n: (-tensors[n].itemsize, n))
     for name in order:
         array = tensors[name]
-        dtype = names[array.dtype.newbyteorder("<")]
+        dtype = names.get(array.dtype.newbyteorder("<"))
+        if dtype is None:
+            raise TypeError(f"{name!r} is of type {array.dtype}, for which safetensors has none")
         header[name] = {"dtype": dtype, "shape": list(array.shape),
                         "data_offsets": [at, at + array.nbytes]}
         at += array.nbytes
