@@ -244,7 +244,7 @@ class Eval(Train):
         self.assertIn("ghn convert", err)
         self.ghn("predict", self.network, "--checkpoint", model, "-o", self.path("n"), "--no-class-layers")
         _, err = self.eval("--parameters", self.path("n"), code=1)
-        self.assertIn("fc.weight: the network has this parameter", err)
+        self.assertIn("fc.weight: the network has this, and it is not among the tensors given", err)
 
 
 if __name__ == "__main__":
