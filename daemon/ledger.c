@@ -72,6 +72,7 @@ static const char schema[] =
     " code TEXT NOT NULL DEFAULT '', at TEXT NOT NULL DEFAULT '', detail TEXT NOT NULL DEFAULT '',"
     " key TEXT UNIQUE, digest TEXT NOT NULL);"
     "CREATE INDEX IF NOT EXISTS jobs_by_state ON jobs (state, number);"
+    "CREATE INDEX IF NOT EXISTS jobs_by_end ON jobs (finished, number) WHERE state > 1;"
     "PRAGMA user_version = 1;";
 
 /* A ledger of a later program is left alone. */
@@ -470,10 +471,11 @@ enum ghn_status ghnd_ledger_remove_one(struct ghnd_ledger *ledger, int64_t keep,
                                        struct ghn_err *err) {
     struct query query;
     bool found = false;
+    /* What ended first is the first to go, by number and by age. */
     begin(&query, &ledger->writer,
-          "DELETE FROM jobs WHERE number = (SELECT number FROM jobs WHERE state IN (2, 3, 4) AND"
-          " (finished < ?1 OR number <= (SELECT number FROM jobs WHERE state IN (2, 3, 4)"
-          " ORDER BY number DESC LIMIT 1 OFFSET ?2)) ORDER BY number LIMIT 1) RETURNING id");
+          "DELETE FROM jobs WHERE number = (SELECT number FROM"
+          " (SELECT number, finished FROM jobs WHERE state > 1 ORDER BY finished, number LIMIT 1)"
+          " WHERE finished < ?1 OR (SELECT count(*) FROM jobs WHERE state > 1) > ?2) RETURNING id");
     bind_number(&query, now_ms() - max_age_ms);
     bind_number(&query, keep);
     while (step(&query)) {

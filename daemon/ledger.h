@@ -103,8 +103,8 @@ enum ghn_status ghnd_ledger_progress(struct ghnd_ledger *ledger, const char *id,
 enum ghn_status ghnd_ledger_died(struct ghnd_ledger *ledger, const char *id, int *ret_attempts,
                                  struct ghn_err *err) GHN_MUST_CHECK;
 
-/* Removes the oldest finished job that is beyond the newest `keep` finished ones or older than
- * max_age_ms; *ret_id is the one, if *ret_found. */
+/* Removes the job that ended first, however long it took, if more than `keep` have ended or it did
+ * so more than max_age_ms ago; *ret_id is the one, if *ret_found. */
 enum ghn_status ghnd_ledger_remove_one(struct ghnd_ledger *ledger, int64_t keep, int64_t max_age_ms,
                                        bool *ret_found, char ret_id[GHND_JOB_ID + 1],
                                        struct ghn_err *err) GHN_MUST_CHECK;

@@ -320,6 +320,30 @@ static void test_retention(void **state) {
     assert_int_equal(GHND_JOB_QUEUED, get(f, B).state);
 }
 
+/* A long job that ends last is the newest result, whenever it was asked for. */
+static void test_what_ended_first_goes_first(void **state) {
+    struct fixture *f = *state;
+    struct ghn_err err = GHN_ERR_INIT;
+    char id[GHND_JOB_ID + 1] = "";
+    bool found = false;
+    add(f, A);
+    add(f, B);
+    add(f, C);
+    assert_true(move(f, B, GHND_JOB_SUCCEEDED));
+    assert_true(move(f, C, GHND_JOB_SUCCEEDED));
+    assert_true(move(f, A, GHND_JOB_SUCCEEDED));
+    tamper(f, "UPDATE jobs SET finished = finished - 1000 WHERE id <> 'aaaaaaaaaaaaaaa1'");
+    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 1, 60000, &found, id, &err));
+    assert_true(found);
+    assert_string_equal(B, id);
+    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 1, 60000, &found, id, &err));
+    assert_true(found);
+    assert_string_equal(C, id);
+    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 1, 60000, &found, id, &err));
+    assert_false(found);
+    assert_int_equal(GHND_JOB_SUCCEEDED, get(f, A).state);
+}
+
 static void test_a_damaged_row_is_set_aside(void **state) {
     struct fixture *f = *state;
     static const char *const damages[] = {
@@ -470,6 +494,7 @@ int main(void) {
         TEST(test_attempts),
         TEST(test_readers_do_not_wait_for_writers),
         TEST(test_retention),
+        TEST(test_what_ended_first_goes_first),
         TEST(test_a_damaged_row_is_set_aside),
         TEST(test_a_damaged_row_ends),
         TEST(test_texts_are_utf8),
