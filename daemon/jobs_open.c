@@ -19,13 +19,36 @@ static enum ghn_status failed(const char *what, struct ghn_err *err) {
     return ghn_fail(err, GHN_IO, "state-dir", "%s: %s", what, strerror(errno));
 }
 
+/* Makes a folder of ours, and those above it that are missing, with the rights that others have. */
+static enum ghn_status make_folder(const char *path, struct ghn_err *err) {
+    char text[GHND_PATH];
+    size_t n = strlen(path);
+    while (n > 1 && path[n - 1] == '/')
+        n--;
+    if (n >= sizeof(text)) {
+        errno = ENAMETOOLONG;
+        return failed("the folder cannot be made", err);
+    }
+    memcpy(text, path, n);
+    text[n] = '\0';
+    for (char *slash = text + 1; (slash = strchr(slash, '/')); *slash++ = '/') {
+        *slash = '\0';
+        (void)mkdir(text, 0755); /* where that fails, so does what follows, and says why */
+    }
+    if (mkdir(text, 0700) != 0 && errno != EEXIST)
+        return failed("the folder cannot be made", err);
+    return GHN_OK;
+}
+
 enum ghn_status ghnd_jobs_take_folder(const char *state_dir, const char *jobs_dir, int *ret_fd,
                                       struct ghn_err *err) {
     char path[GHND_PATH + 8];
-    (void)mkdir(state_dir, 0750);
+    enum ghn_status status = make_folder(state_dir, err);
+    if (status != GHN_OK)
+        return status;
     if (mkdir(jobs_dir, 0700) != 0 && errno != EEXIST)
         return failed("the folder of jobs cannot be made", err);
-    enum ghn_status status = ghnd_job_folder_sync(state_dir, err);
+    status = ghnd_job_folder_sync(state_dir, err);
     if (status != GHN_OK)
         return status;
     (void)snprintf(path, sizeof(path), "%s/lock", jobs_dir);

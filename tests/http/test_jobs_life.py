@@ -234,6 +234,26 @@ class Life(unittest.TestCase):
         with self.daemon() as daemon:
             self.check_no_ledger(daemon, "Not a directory")
 
+    def home(self):
+        """A daemon of somebody who has just got an account."""
+        home = os.path.join(self.folder, "home")
+        os.mkdir(home)
+        path = os.path.join(home, ".local", "state", "ghnd")
+        return path, Daemon("--state-dir", path, folder=self.folder)
+
+    def test_a_fresh_account(self):
+        path, daemon = self.home()
+        with daemon:
+            self.assertEqual("succeeded", jobs.done(daemon, jobs.short())["state"])
+        self.assertEqual(0o700, os.stat(path).st_mode & 0o777)
+        self.assertEqual(0o755, os.stat(os.path.dirname(path)).st_mode & 0o777)
+
+    def test_a_state_folder_that_cannot_be_made(self):
+        with open(os.path.join(self.folder, "file"), "wb"):
+            pass
+        with self.daemon("--state-dir", os.path.join(self.folder, "file", "ghnd")) as daemon:
+            self.check_no_ledger(daemon, "the folder cannot be made: Not a directory")
+
     def check_no_ledger(self, daemon, why):
         for answer in (jobs.submit(daemon, jobs.short()), daemon.get("/jobs"), daemon.get("/jobs/aaaaaaaaaaaaaaaa"),
                        daemon.request("DELETE", "/jobs/aaaaaaaaaaaaaaaa"),
