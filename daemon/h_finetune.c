@@ -400,12 +400,9 @@ static void keep(struct ghnd_request *request, struct work *work) {
 
 void ghnd_h_finetune(struct ghnd_request *request) {
     struct work work = {0};
-    const char *reason = NULL;
-    work.ledger = ghnd_jobs_ledger(request->app->jobs, &reason);
-    if (!work.ledger) {
-        ghnd_problem_set(&request->problem, GHND_E_LEDGER_UNAVAILABLE, "", "%s", reason);
+    work.ledger = ghnd_find_ledger(request);
+    if (!work.ledger)
         return;
-    }
     work.stream = ghnd_stream_new(request->snapshot, &request->app->inflight_bytes);
     if (!work.stream) {
         ghnd_problem_set(&request->problem, GHND_E_LIBRARY_NO_MEMORY, "", "not enough memory");

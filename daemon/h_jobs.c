@@ -11,12 +11,12 @@
 
 enum { DEFAULT_LIMIT = 100, MAX_LIMIT = 1000 };
 
-/* The ledger; NULL after setting the problem. */
-static struct ghnd_ledger *open_ledger(struct ghnd_request *request) {
-    const char *reason = NULL;
-    struct ghnd_ledger *ledger = ghnd_jobs_ledger(request->app->jobs, &reason);
+struct ghnd_ledger *ghnd_find_ledger(struct ghnd_request *request) {
+    struct ghn_err err = GHN_ERR_INIT;
+    struct ghnd_ledger *ledger = ghnd_jobs_ledger(request->app->jobs, &err);
     if (!ledger)
-        ghnd_problem_set(&request->problem, GHND_E_LEDGER_UNAVAILABLE, "", "%s", reason);
+        ghnd_problem_set(&request->problem, GHND_E_LEDGER_UNAVAILABLE, "", "%s: %s", err.where,
+                         err.message);
     return ledger;
 }
 
@@ -30,7 +30,7 @@ bool ghnd_ledger_succeeded(struct ghnd_request *request, enum ghn_status status,
 
 bool ghnd_find_job(struct ghnd_request *request, struct ghnd_job_row *row) {
     struct ghn_err err = GHN_ERR_INIT;
-    struct ghnd_ledger *ledger = open_ledger(request);
+    struct ghnd_ledger *ledger = ghnd_find_ledger(request);
     bool found = false;
     if (!ledger || !ghnd_ledger_succeeded(
                        request, ghnd_ledger_get(ledger, request->path_id, &found, row, &err), &err))
@@ -102,7 +102,7 @@ static json_t *list_json(struct ghnd_jobs *jobs, const struct ghnd_job_row *rows
 }
 
 void ghnd_h_jobs(struct ghnd_request *request) {
-    struct ghnd_ledger *ledger = open_ledger(request);
+    struct ghnd_ledger *ledger = ghnd_find_ledger(request);
     int64_t limit = DEFAULT_LIMIT, before = 0;
     int state = -1, n = 0;
     if (!ledger || !check_fields(request) || !get_state(request, &state) ||
@@ -154,7 +154,7 @@ void ghnd_h_cancel(struct ghnd_request *request) {
     bool moved = false;
     if (!ghnd_find_job(request, &row))
         return;
-    struct ghnd_ledger *ledger = open_ledger(request);
+    struct ghnd_ledger *ledger = ghnd_find_ledger(request);
     if (!ghnd_ledger_succeeded(
             request, ghnd_ledger_move(ledger, row.id, GHND_JOB_CANCELLED, NULL, NULL, &moved, &err),
             &err))

@@ -13,9 +13,8 @@ void ghnd_h_metrics(struct ghnd_request *request) {
         .inflight_bytes = atomic_load(&app->inflight_bytes),
         .body_bytes = atomic_load(&app->body_bytes),
     };
-    const char *reason;
     struct ghn_err err = GHN_ERR_INIT;
-    struct ghnd_ledger *ledger = ghnd_jobs_ledger(app->jobs, &reason);
+    struct ghnd_ledger *ledger = ghnd_jobs_ledger(app->jobs, &err);
     gauges.has_jobs = ledger && ghnd_ledger_count(ledger, gauges.jobs, &err) == GHN_OK &&
                       ghnd_ledger_longest_wait(ledger, &gauges.waiting_ms, &err) == GHN_OK;
     gauges.restarts = ghnd_jobs_restarts(app->jobs);

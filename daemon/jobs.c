@@ -1,7 +1,9 @@
-/* Threads: what jobs.h lists under "Main thread", and every callback here, is the main thread's.
- * Lock rule: `lock` guards `live`, `speed`, `works` and the worker's id, which handlers read; the
- * ledger and the events have locks of
- * their own, and none is taken while another is held. */
+/* Threads: what jobs.h lists under "Main thread", and every callback here, is the main thread's,
+ * but open_work, which libuv calls on a thread of its pool while the main thread leaves `opening`
+ * alone. Lock rule: `lock` guards `live`, `speed`, `works` and the worker's id, which handlers
+ * read, and `ledger` and `why`: the main thread sets them, and whoever was given the ledger under
+ * the lock may go on to use it without, for it stays. The ledger and the events have locks of their
+ * own, and none is taken while another is held. */
 #include "jobs.h"
 
 #include <stdio.h>
@@ -25,6 +27,7 @@ enum {
     MAX_ATTEMPTS = 3,
     MAX_REMOVED = 8,        /* a tick, each an fsync, so that the main thread is not held up */
     LEDGER_RETRY_MS = 2000, /* where the ledger failed, as on a full disk */
+    OPEN_RETRY_MS = 5000,   /* where it could not be opened */
 };
 
 /* A place for a worker. */
@@ -41,12 +44,24 @@ struct slot {
     int64_t step, steps; /* of that line */
 };
 
+/* An attempt to open ledger and folders. */
+struct opening {
+    uv_work_t work;
+    bool running;
+    int64_t next_ms; /* not before */
+    enum ghn_status status;
+    struct ghnd_ledger *ledger; /* if the status is OK, like the next */
+    int lock_fd;                /* of the folder: one daemon alone works on it */
+    struct ghn_err err;         /* otherwise */
+};
+
 struct ghnd_jobs {
     struct ghnd_app *app;
-    struct ghnd_ledger *ledger; /* NULL: `reason` says why */
-    char reason[GHN_ERR_MESSAGE + GHN_ERR_WHERE + 2];
-    int lock_fd; /* of the folder: one daemon alone works on it */
-    char dir[GHND_PATH], program[GHND_PATH];
+    struct ghnd_ledger *ledger; /* NULL: `why` says why */
+    struct ghn_err why;
+    int lock_fd; /* of the folder, -1 without a ledger */
+    struct opening opening;
+    char state_dir[GHND_PATH], dir[GHND_PATH], program[GHND_PATH];
     struct ghnd_events events;
     pthread_mutex_t lock;
     uv_loop_t *loop; /* NULL until started */
@@ -77,19 +92,13 @@ enum ghn_status ghnd_jobs_new(struct ghnd_app *app, struct ghnd_jobs **ret, stru
     jobs->lock_fd = -1;
     pthread_mutex_init(&jobs->lock, NULL);
     ghnd_events_init(&jobs->events, (int)config->max_event_streams, &app->suspended);
+    (void)snprintf(jobs->state_dir, sizeof(jobs->state_dir), "%s", config->state_dir);
     (void)snprintf(jobs->dir, sizeof(jobs->dir), "%s/jobs", config->state_dir);
     ghnd_jobs_find_program(config->worker, jobs->program, sizeof(jobs->program));
-    char path[GHND_PATH + 16];
     struct ghn_err why = GHN_ERR_INIT;
-    (void)snprintf(path, sizeof(path), "%s/jobs.sqlite", config->state_dir);
-    enum ghn_status status =
-        ghnd_jobs_take_folder(config->state_dir, jobs->dir, &jobs->lock_fd, &why);
-    if (status == GHN_OK)
-        status = ghnd_ledger_open(path, &jobs->ledger, &why);
-    if (status == GHN_OK)
-        ghnd_jobs_tidy(jobs->dir, jobs->ledger);
-    else
-        (void)snprintf(jobs->reason, sizeof(jobs->reason), "%s: %s", why.where, why.message);
+    if (ghnd_jobs_open(jobs->state_dir, jobs->dir, true, &jobs->lock_fd, &jobs->ledger, &why) !=
+        GHN_OK)
+        jobs->why = why;
     *ret = jobs;
     return GHN_OK;
 }
@@ -110,10 +119,13 @@ void ghnd_jobs_free(struct ghnd_jobs *jobs) {
 
 /* --- For handlers --- */
 
-struct ghnd_ledger *ghnd_jobs_ledger(const struct ghnd_jobs *jobs, const char **ret_reason) {
-    if (!jobs->ledger)
-        *ret_reason = jobs->reason;
-    return jobs->ledger;
+struct ghnd_ledger *ghnd_jobs_ledger(struct ghnd_jobs *jobs, struct ghn_err *err) {
+    pthread_mutex_lock(&jobs->lock);
+    struct ghnd_ledger *ledger = jobs->ledger;
+    if (!ledger)
+        *err = jobs->why;
+    pthread_mutex_unlock(&jobs->lock);
+    return ledger;
 }
 
 const char *ghnd_jobs_dir(const struct ghnd_jobs *jobs) {
@@ -420,6 +432,54 @@ static void on_wake(uv_async_t *handle) {
     follow(handle->data);
 }
 
+/* --- Opening later what could not be opened at the start --- */
+
+static void log_unavailable(struct ghnd_jobs *jobs) {
+    ghnd_log(&jobs->app->log, GHND_ERROR_LEVEL, "jobs are not available", "%s: %s", jobs->why.where,
+             jobs->why.message);
+}
+
+static void open_work(uv_work_t *work) {
+    struct ghnd_jobs *jobs = work->data;
+    struct opening *opening = &jobs->opening;
+    opening->err = (struct ghn_err)GHN_ERR_INIT;
+    opening->status = ghnd_jobs_open(jobs->state_dir, jobs->dir, false, &opening->lock_fd,
+                                     &opening->ledger, &opening->err);
+}
+
+static void open_done(uv_work_t *work, int status) {
+    (void)status;
+    struct ghnd_jobs *jobs = work->data;
+    const struct opening *opening = &jobs->opening;
+    bool opened = opening->status == GHN_OK,
+         news = strcmp(opening->err.message, jobs->why.message) != 0;
+    jobs->opening.running = false;
+    jobs->opening.next_ms = ghnd_now_ms() + OPEN_RETRY_MS;
+    pthread_mutex_lock(&jobs->lock);
+    if (opened)
+        jobs->ledger = opening->ledger;
+    jobs->why = opening->err;
+    pthread_mutex_unlock(&jobs->lock);
+    if (!opened) {
+        if (news)
+            log_unavailable(jobs);
+        return;
+    }
+    jobs->lock_fd = opening->lock_fd;
+    ghnd_log(&jobs->app->log, GHND_INFO, "jobs are available", "%s", jobs->state_dir);
+    if (!jobs->stopping)
+        start_workers(jobs);
+}
+
+/* On a thread of its own: the ledger is read as a whole, from a disk that may not be well. */
+static void open_again(struct ghnd_jobs *jobs, int64_t now_ms) {
+    struct opening *opening = &jobs->opening;
+    if (jobs->ledger || jobs->stopping || opening->running || now_ms < opening->next_ms)
+        return;
+    opening->work.data = jobs;
+    opening->running = uv_queue_work(jobs->loop, &opening->work, open_work, open_done) == 0;
+}
+
 /* --- Time --- */
 
 /* Removes finished jobs that are too many or too old: first the entry, then the folder, so that a
@@ -461,6 +521,7 @@ static void on_timer(uv_timer_t *handle) {
     }
     if (retry && !jobs->stopping)
         follow(jobs);
+    open_again(jobs, now);
     if (jobs->ledger && now - jobs->cleaned_ms >= CLEANING_MS && !clean(jobs))
         jobs->cleaned_ms = now;
 }
@@ -477,10 +538,11 @@ enum ghn_status ghnd_jobs_start(struct ghnd_jobs *jobs, uv_loop_t *loop, struct 
     if (uv_async_init(loop, &jobs->wake, on_wake) != 0 || uv_timer_init(loop, &jobs->timer) != 0 ||
         uv_timer_start(&jobs->timer, on_timer, TICK_MS, TICK_MS) != 0)
         return ghn_fail(err, GHN_IO, NULL, "the event loop could not be set up");
+    jobs->opening.next_ms = ghnd_now_ms() + OPEN_RETRY_MS;
     if (jobs->ledger)
         start_workers(jobs);
     else
-        ghnd_log(&jobs->app->log, GHND_ERROR_LEVEL, "jobs are not available", "%s", jobs->reason);
+        log_unavailable(jobs);
     return GHN_OK;
 }
 

@@ -19,7 +19,8 @@
 struct ghnd_jobs;
 
 /* Opens ledger and folders under the state directory. Only GHN_NO_MEMORY: whatever else is in the
- * way, there are no jobs then, and ghnd_jobs_ledger says why. */
+ * way, there are no jobs then, ghnd_jobs_ledger says why, and from ghnd_jobs_start on it is tried
+ * again every few seconds. */
 enum ghn_status ghnd_jobs_new(struct ghnd_app *app, struct ghnd_jobs **ret,
                               struct ghn_err *err) GHN_MUST_CHECK;
 
@@ -41,8 +42,9 @@ bool ghnd_jobs_idle(const struct ghnd_jobs *jobs);
 
 /* --- Any thread --- */
 
-/* The ledger; NULL after setting *ret_reason, which lives as long as jobs, if there is none. */
-struct ghnd_ledger *ghnd_jobs_ledger(const struct ghnd_jobs *jobs, const char **ret_reason);
+/* The ledger, which stays once it is there; NULL, after copying the reason into err, if there is
+ * none yet. */
+struct ghnd_ledger *ghnd_jobs_ledger(struct ghnd_jobs *jobs, struct ghn_err *err);
 
 /* The folder that the folders of jobs are in. */
 const char *ghnd_jobs_dir(const struct ghnd_jobs *jobs);
@@ -65,9 +67,12 @@ bool ghnd_jobs_works_on(struct ghnd_jobs *jobs, const char *id);
 uint64_t ghnd_jobs_restarts(const struct ghnd_jobs *jobs);
 double ghnd_jobs_speed(struct ghnd_jobs *jobs);
 
+/* The ledger; NULL after setting the request's problem. (h_jobs.c) */
+struct ghnd_request;
+struct ghnd_ledger *ghnd_find_ledger(struct ghnd_request *request);
+
 /* Whether the ledger did what it was asked; false after setting the request's problem. (h_jobs.c)
  */
-struct ghnd_request;
 bool ghnd_ledger_succeeded(struct ghnd_request *request, enum ghn_status status,
                            const struct ghn_err *err);
 

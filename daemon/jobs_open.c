@@ -40,27 +40,28 @@ static enum ghn_status make_folder(const char *path, struct ghn_err *err) {
     return GHN_OK;
 }
 
-enum ghn_status ghnd_jobs_take_folder(const char *state_dir, const char *jobs_dir, int *ret_fd,
-                                      struct ghn_err *err) {
-    char path[GHND_PATH + 8];
+static enum ghn_status make_folders(const char *state_dir, const char *jobs_dir,
+                                    struct ghn_err *err) {
     enum ghn_status status = make_folder(state_dir, err);
-    if (status != GHN_OK)
-        return status;
-    if (mkdir(jobs_dir, 0700) != 0 && errno != EEXIST)
-        return failed("the folder of jobs cannot be made", err);
-    status = ghnd_job_folder_sync(state_dir, err);
-    if (status != GHN_OK)
-        return status;
+    if (status == GHN_OK && mkdir(jobs_dir, 0700) != 0 && errno != EEXIST)
+        status = failed("the folder of jobs cannot be made", err);
+    return status == GHN_OK ? ghnd_job_folder_sync(state_dir, err) : status;
+}
+
+static enum ghn_status take_folder(const char *jobs_dir, bool patient, int *ret_fd,
+                                   struct ghn_err *err) {
+    char path[GHND_PATH + 8];
     (void)snprintf(path, sizeof(path), "%s/lock", jobs_dir);
     int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
     if (fd < 0)
         return failed("the folder of jobs cannot be written", err);
-    for (int i = 0; i < LOCK_TRIES; i++) {
+    for (int i = 0; i < (patient ? LOCK_TRIES : 1); i++) {
+        if (i > 0)
+            (void)usleep(LOCK_WAIT_MS * 1000);
         if (flock(fd, LOCK_EX | LOCK_NB) == 0) {
             *ret_fd = fd;
             return GHN_OK;
         }
-        (void)usleep(LOCK_WAIT_MS * 1000);
     }
     close(fd);
     return ghn_fail(err, GHN_IO, "state-dir", "another ghnd works on the jobs in this folder");
@@ -85,7 +86,7 @@ static void tidy_folder(const char *jobs_dir, struct ghnd_ledger *ledger, const 
         ghnd_job_folder_trim(jobs_dir, id);
 }
 
-void ghnd_jobs_tidy(const char *jobs_dir, struct ghnd_ledger *ledger) {
+static void tidy(const char *jobs_dir, struct ghnd_ledger *ledger) {
     struct ghn_err err = GHN_ERR_INIT;
     struct dirent **entries = NULL;
     bool new_ledger = false;
@@ -98,6 +99,26 @@ void ghnd_jobs_tidy(const char *jobs_dir, struct ghnd_ledger *ledger) {
         free(entries[i]);
     }
     free(entries);
+}
+
+enum ghn_status ghnd_jobs_open(const char *state_dir, const char *jobs_dir, bool patient,
+                               int *ret_fd, struct ghnd_ledger **ret, struct ghn_err *err) {
+    char path[GHND_PATH + 16];
+    int fd = -1;
+    (void)snprintf(path, sizeof(path), "%s/jobs.sqlite", state_dir);
+    enum ghn_status status = make_folders(state_dir, jobs_dir, err);
+    if (status == GHN_OK)
+        status = take_folder(jobs_dir, patient, &fd, err);
+    if (status != GHN_OK)
+        return status;
+    status = ghnd_ledger_open(path, ret, err);
+    if (status != GHN_OK) {
+        close(fd);
+        return status;
+    }
+    tidy(jobs_dir, *ret);
+    *ret_fd = fd;
+    return GHN_OK;
 }
 
 void ghnd_jobs_find_program(const char *given, char *program, size_t n) {

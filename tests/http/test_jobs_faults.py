@@ -189,8 +189,8 @@ class Faults(unittest.TestCase):
                 self.assert_problem(answer, 503, "ledger_unavailable")
                 self.assertIn("Read-only file system", answer.json()["detail"])
             self.assert_predicts(daemon)
-        subprocess.run(["mount", "-o", "remount,rw", self.folder], check=True)
-        with self.daemon() as daemon:
+            subprocess.run(["mount", "-o", "remount,rw", self.folder], check=True)
+            wait_for(lambda: daemon.get("/jobs").status == 200, 20, "the ledger")
             self.assertEqual("succeeded", jobs.finished(daemon, job["id"])["state"])
 
     # --- The ledger ---

@@ -254,6 +254,54 @@ class Life(unittest.TestCase):
         with self.daemon("--state-dir", os.path.join(self.folder, "file", "ghnd")) as daemon:
             self.check_no_ledger(daemon, "the folder cannot be made: Not a directory")
 
+    @staticmethod
+    def unavailable(daemon):
+        return daemon.log_text().count("jobs are not available")
+
+    def assert_jobs_come(self, daemon, job_id=None):
+        """What was in the way is gone: nobody has to restart the daemon."""
+        wait_for(lambda: daemon.get("/jobs").status == 200, 20, "the ledger")
+        self.assertEqual(1, daemon.log_text().count("jobs are available"))
+        self.assertEqual(1, daemon.metric("ghnd_ledger_available"))
+        for done in [job_id] * bool(job_id) + [jobs.submit(daemon, jobs.short()).json()["id"]]:
+            self.assertEqual("succeeded", jobs.finished(daemon, done)["state"])
+
+    def test_a_state_folder_that_comes_later(self):
+        blocked = os.path.join(self.folder, "disk")
+        orphan = os.path.join(blocked, "ghnd", "jobs", "abcdefghij012345")
+        with open(blocked, "wb"):
+            pass
+        with self.daemon("--state-dir", os.path.join(blocked, "ghnd")) as daemon:
+            self.check_no_ledger(daemon, "Not a directory")
+            time.sleep(6)
+            self.assertEqual(1, self.unavailable(daemon))  # told once, however often it was tried
+            os.unlink(blocked)
+            os.makedirs(orphan)
+            self.assert_jobs_come(daemon)
+            self.assertFalse(os.path.exists(orphan))
+
+    def test_a_ledger_that_is_moved_away(self):
+        path = os.path.join(self.folder, "jobs.sqlite")
+        with open(path, "wb") as file:
+            file.write(b"this is no ledger\n" * 1000)
+        with self.daemon() as daemon:
+            self.check_no_ledger(daemon, "not a database")
+            os.rename(path, path + ".bad")
+            self.assert_jobs_come(daemon)
+
+    def test_a_daemon_that_ends_slowly(self):
+        """The next one takes its jobs over as soon as it is gone."""
+        with self.daemon("--workers", "0") as first:
+            job = jobs.submit(first, jobs.short()).json()
+            second = Daemon("--save-interval", "0.2", "--state-dir", self.folder)
+            try:
+                self.assert_problem(second.get("/jobs"), 503, "ledger_unavailable")
+            except AssertionError:
+                second.stop()
+                raise
+        with second:
+            self.assert_jobs_come(second, job["id"])
+
     def check_no_ledger(self, daemon, why):
         for answer in (jobs.submit(daemon, jobs.short()), daemon.get("/jobs"), daemon.get("/jobs/aaaaaaaaaaaaaaaa"),
                        daemon.request("DELETE", "/jobs/aaaaaaaaaaaaaaaa"),
