@@ -7,10 +7,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/utf8.h"
 #include "clock.h"
+
+/* Of processor time, in the time that a worker may be silent: what looking at a clock now and then
+ * does not take. */
+enum { SIGN_OF_LIFE_MS = 50 };
 
 static void on_closed(uv_handle_t *handle) {
     struct ghnd_worker *worker = handle->data;
@@ -25,7 +30,16 @@ static void close_handle(uv_handle_t *handle) {
         uv_close(handle, on_closed);
 }
 
-/* --- What it says --- */
+/* --- What it says, and does --- */
+
+/* Processor time that the worker has used so far; 0 if that cannot be told. */
+static int64_t processor_ms(const struct ghnd_worker *worker) {
+    clockid_t clock;
+    struct timespec used;
+    if (clock_getcpuclockid(worker->process.pid, &clock) != 0 || clock_gettime(clock, &used) != 0)
+        return 0;
+    return (int64_t)used.tv_sec * 1000 + used.tv_nsec / 1000000;
+}
 
 static void copy_string(const json_t *object, const char *key, char *to, size_t n) {
     const char *text = json_string_value(json_object_get(object, key));
@@ -84,6 +98,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
         return;
     }
     worker->n += (size_t)n;
+    worker->alive_ms = ghnd_now_ms();
+    worker->cpu_ms = processor_ms(worker);
     hear_all(worker);
 }
 
@@ -91,10 +107,10 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf) {
 
 static void on_gone(uv_process_t *process, int64_t status, int signal) {
     struct ghnd_worker *worker = process->data;
-    if (worker->outcome == GHND_DIED && signal)
+    if (worker->outcome == GHND_DIED && signal && !worker->why.message[0])
         (void)snprintf(worker->why.message, sizeof(worker->why.message),
                        "the worker was ended by signal %d (%s)", signal, strsignal(signal));
-    else if (worker->outcome == GHND_DIED)
+    else if (worker->outcome == GHND_DIED && !worker->why.message[0])
         (void)snprintf(worker->why.message, sizeof(worker->why.message),
                        "the worker ended with status %d and no word", (int)status);
     close_handle((uv_handle_t *)process);
@@ -156,6 +172,10 @@ void ghnd_worker_start(struct ghnd_worker *worker, uv_loop_t *loop,
     worker->code[0] = '\0';
     worker->why = (struct ghn_err)GHN_ERR_INIT;
     worker->kill_ms = 0;
+    worker->silence_ms = command->silence_ms;
+    worker->alive_ms = ghnd_now_ms();
+    worker->until_ms = worker->alive_ms + command->max_ms + GHND_WORKER_MARGIN_MS;
+    worker->cpu_ms = 0;
     worker->n = 0;
     worker->handles = 3;
     (void)uv_pipe_init(loop, &worker->input, 0);
@@ -191,8 +211,31 @@ void ghnd_worker_stop(struct ghnd_worker *worker, int64_t grace_ms) {
         worker->kill_ms = due;
 }
 
+/* Whether the worker hangs, after noting why it is going to be killed. */
+static bool hangs(struct ghnd_worker *worker, int64_t now_ms) {
+    if (now_ms >= worker->until_ms) {
+        (void)snprintf(worker->why.message, sizeof(worker->why.message),
+                       "the worker did not end long after its time was over, and was killed");
+        return true;
+    }
+    if (now_ms - worker->alive_ms < worker->silence_ms)
+        return false;
+    int64_t used = processor_ms(worker);
+    bool works = used - worker->cpu_ms >= SIGN_OF_LIFE_MS;
+    worker->cpu_ms = used;
+    worker->alive_ms = now_ms;
+    if (!works)
+        (void)snprintf(worker->why.message, sizeof(worker->why.message),
+                       "the worker did and said nothing for %lld seconds, and was killed",
+                       (long long)(worker->silence_ms / 1000));
+    return !works;
+}
+
 void ghnd_worker_tick(struct ghnd_worker *worker, int64_t now_ms) {
-    if (worker->running && worker->kill_ms && now_ms >= worker->kill_ms &&
-        uv_is_active((uv_handle_t *)&worker->process))
+    if (!worker->running || !uv_is_active((uv_handle_t *)&worker->process))
+        return;
+    if (worker->kill_ms == 0 && hangs(worker, now_ms))
+        worker->kill_ms = now_ms;
+    if (worker->kill_ms && now_ms >= worker->kill_ms)
         (void)uv_process_kill(&worker->process, SIGKILL);
 }

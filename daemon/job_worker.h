@@ -18,7 +18,8 @@ enum ghnd_outcome {
     GHND_FAILED_TO,
 };
 
-enum { GHND_WORKER_LINE = 16384 };
+/* The margin is an evaluation's, after which a worker that computes looks at its time. */
+enum { GHND_WORKER_LINE = 16384, GHND_WORKER_MARGIN_MS = 3600000 };
 
 struct ghnd_worker {
     /* Set by who starts it. */
@@ -37,6 +38,9 @@ struct ghnd_worker {
     uv_pipe_t input, output;
     int handles; /* not yet closed */
     int64_t kill_ms;
+    int64_t silence_ms, until_ms; /* as commanded; the second on the clock */
+    int64_t alive_ms;             /* when it last gave a sign of life */
+    int64_t cpu_ms;               /* processor time that it had used by then */
     char line[GHND_WORKER_LINE];
     size_t n;
 };
@@ -45,6 +49,10 @@ struct ghnd_worker_command {
     const char *program, *job_dir, *data;
     int64_t save_ms; /* between checkpoints */
     int64_t max_ms;  /* of training, in all */
+    /* A worker that neither says anything nor uses the processor for so long is killed. It says
+     * something every second, but in an evaluation or while it reads its images, which may take
+     * hours; then it computes, which one that is stopped or waits for a dead disk does not. */
+    int64_t silence_ms;
 };
 
 /* Starts a worker on the job worker->id. Failing to is an end like another: on_end is called,
@@ -55,7 +63,9 @@ void ghnd_worker_start(struct ghnd_worker *worker, uv_loop_t *loop,
 /* Asks the worker to save and stop; kills it if it still runs after so many milliseconds. */
 void ghnd_worker_stop(struct ghnd_worker *worker, int64_t grace_ms);
 
-/* To be called often: does the killing. */
+/* To be called often: does the killing of what was to stop, and of a worker that hangs: one that is
+ * silent, or still there GHND_WORKER_MARGIN_MS after the time that it was given. Its outcome is
+ * DIED then, and `why` tells. */
 void ghnd_worker_tick(struct ghnd_worker *worker, int64_t now_ms);
 
 #endif

@@ -232,7 +232,8 @@ static void start(struct ghnd_jobs *jobs, struct slot *slot, const struct ghnd_j
                                                 .job_dir = folder,
                                                 .data = data,
                                                 .save_ms = config->save_interval,
-                                                .max_ms = config->job_timeout};
+                                                .max_ms = config->job_timeout,
+                                                .silence_ms = config->worker_silence};
     slot->taken = true;
     slot->cancelled = false;
     slot->noted_ms = slot->retry_ms = 0;

@@ -119,6 +119,39 @@ class Life(unittest.TestCase):
             self.assertIn("status 1", job["error"]["detail"])
             self.assertEqual(2, daemon.metric("ghnd_worker_restarts_total"))
 
+    def test_a_worker_that_hangs(self):
+        """It does not hold its place for ever: another one takes its job up."""
+        with self.daemon("--worker-silence", "3") as daemon:
+            job = jobs.running(daemon, middling(), steps=20)
+            os.kill(jobs.workers(daemon)[0], signal.SIGSTOP)
+            wait_for(lambda: daemon.metric("ghnd_worker_restarts_total") == 1, 10)
+            self.assertIn("did and said nothing for 3 seconds", daemon.log_text())
+            self.assert_undisturbed(daemon, job["id"])
+
+    def test_workers_that_always_hang(self):
+        script = os.path.join(self.folder, "stopped")
+        with open(script, "w", encoding="ascii") as file:
+            file.write("#!/bin/bash\nkill -STOP $$\n")
+        os.chmod(script, 0o755)
+        with self.daemon("--worker-silence", "0.5", "--worker", script) as daemon:
+            job = jobs.done(daemon, jobs.short())
+            self.assertEqual(("failed", "worker_died", 3), (job["state"], job["error"]["code"], job["attempts"]))
+            self.assertIn("did and said nothing", job["error"]["detail"])
+
+    def test_a_worker_that_computes_in_silence(self):
+        """As one that evaluates: that is no reason to kill it."""
+        script = os.path.join(self.folder, "silent")
+        with open(script, "w", encoding="ascii") as file:
+            file.write("#!/bin/bash\nwhile :; do :; done\n")
+        os.chmod(script, 0o755)
+        with self.daemon("--worker-silence", "1.5", "--worker", script) as daemon:
+            job = jobs.submit(daemon, jobs.short()).json()
+            wait_for(lambda: jobs.workers(daemon))
+            found = jobs.workers(daemon)
+            time.sleep(4)
+            self.assertEqual(found, jobs.workers(daemon))
+            daemon.request("DELETE", f"/jobs/{job['id']}")
+
     def test_a_worker_that_is_not_there(self):
         """The job waits for one, however long that takes; none of it is an attempt."""
         with self.daemon("--worker", "/nonexistent/ghn-worker") as daemon:
