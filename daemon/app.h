@@ -34,7 +34,8 @@ struct ghnd_app {
     struct ghnd_metrics metrics;
     struct ghnd_conns conns;
     struct ghnd_datasets datasets;
-    struct ghnd_queue *queue;
+    struct ghnd_queue *queue;        /* of what predicts */
+    struct ghnd_queue *ledger_queue; /* of what asks the ledger */
     struct ghn_pool *pool;
     struct ghnd_jobs *jobs;
     atomic_int life;                /* enum ghnd_life */

@@ -18,7 +18,12 @@
 #include "notify.h"
 #include "server.h"
 
-enum { TICK_MS = 100, HANGUPS_MS = 250, EXIT_USAGE = 2 };
+enum {
+    TICK_MS = 100,
+    HANGUPS_MS = 250,
+    EXIT_USAGE = 2,
+    LEDGER_QUEUE = 256, /* requests that may wait for the ledger, each for milliseconds */
+};
 
 struct reload {
     uv_work_t work;
@@ -74,6 +79,7 @@ static void give_up(struct daemon *daemon) {
              (long long)atomic_load(&daemon->app.active));
     enter(daemon, GHND_STOPPING, 0);
     ghnd_queue_cancel(daemon->app.queue);
+    ghnd_queue_cancel(daemon->app.ledger_queue);
     ghnd_conns_sever(&daemon->app.conns);
 }
 
@@ -116,6 +122,7 @@ static void on_tick(uv_timer_t *handle) {
     int64_t now = ghnd_now_ms();
     ghnd_conns_sweep(&daemon->app.conns, now);
     ghnd_queue_expire(daemon->app.queue, now);
+    ghnd_queue_expire(daemon->app.ledger_queue, now);
     shut_down_further(daemon, now);
 }
 
@@ -294,6 +301,8 @@ static enum ghn_status start_workers(struct ghnd_app *app, struct ghn_err *err) 
     if (status == GHN_OK)
         status = ghnd_queue_new((int)config->threads, (int)config->queue_length, &app->queue, err);
     if (status == GHN_OK)
+        status = ghnd_queue_new(1, LEDGER_QUEUE, &app->ledger_queue, err);
+    if (status == GHN_OK)
         status = ghnd_jobs_new(app, &app->jobs, err);
     return status;
 }
@@ -318,6 +327,7 @@ static enum ghn_status serve(struct daemon *daemon, struct ghnd_config *config,
             close(daemon->listener.fd);
     }
     ghnd_queue_free(app->queue);
+    ghnd_queue_free(app->ledger_queue);
     ghnd_jobs_free(app->jobs);
     ghn_pool_free(app->pool);
     ghnd_snapshot_unref(app->snapshot);

@@ -1,5 +1,5 @@
-/* Lock rule: queue->lock guards every field. Jobs are called without it, and never touched after
- * that. */
+/* Lock rule: queue->lock guards every field but the capacity, which stays. Jobs are called without
+ * it, and never touched after that. */
 #include "queue.h"
 
 #include <pthread.h>
@@ -150,6 +150,10 @@ void ghnd_queue_expire(struct ghnd_queue *queue, int64_t now_ms) {
 
 void ghnd_queue_cancel(struct ghnd_queue *queue) {
     end_all(take_due(queue, INT64_MAX), GHND_FATE_CANCELLED);
+}
+
+int ghnd_queue_capacity(const struct ghnd_queue *queue) {
+    return queue->capacity;
 }
 
 int ghnd_queue_depth(struct ghnd_queue *queue) {

@@ -39,6 +39,8 @@ void ghnd_queue_push(struct ghnd_queue *queue, struct ghnd_job *job);
 void ghnd_queue_expire(struct ghnd_queue *queue, int64_t now_ms);
 void ghnd_queue_cancel(struct ghnd_queue *queue);
 
+int ghnd_queue_capacity(const struct ghnd_queue *queue);
+
 /* Jobs that wait, and jobs that are being run. */
 int ghnd_queue_depth(struct ghnd_queue *queue);
 int ghnd_queue_running(struct ghnd_queue *queue);

@@ -29,7 +29,7 @@ enum ghnd_method {
     GHND_N_METHODS,
 };
 
-enum ghnd_place { GHND_INLINE, GHND_ON_WORKER };
+enum ghnd_place { GHND_INLINE, GHND_ON_WORKER, GHND_ON_LEDGER };
 
 /* Computes a request's reply or problem. Never touches the connection. */
 typedef void ghnd_handler(struct ghnd_request *request);

@@ -102,14 +102,19 @@ static bool client_is_gone(const struct ghnd_request *request) {
     return poll(&fd, 1, 0) == 1 && fd.revents & (POLLRDHUP | POLLHUP | POLLERR);
 }
 
+/* The queue of the route's requests. */
+static struct ghnd_queue *queue_of(const struct ghnd_request *request) {
+    bool ledger = ghnd_route_place(request->route) == GHND_ON_LEDGER;
+    return ledger ? request->app->ledger_queue : request->app->queue;
+}
+
 /* The end of a request's time with the workers. */
 static void end_job(struct ghnd_job *job, enum ghnd_job_fate fate) {
     struct ghnd_request *request =
         (struct ghnd_request *)((char *)job - offsetof(struct ghnd_request, job));
     request->steps_us[GHND_STEP_QUEUE] = ghnd_now_us() - request->pushed_us;
     if (fate == GHND_FATE_EXPIRED)
-        ghnd_problem_set(&request->problem, GHND_E_QUEUE_TIMEOUT, "",
-                         "no prediction thread was free in time");
+        ghnd_problem_set(&request->problem, GHND_E_QUEUE_TIMEOUT, "", "no thread was free in time");
     else if (fate == GHND_FATE_CANCELLED)
         ghnd_problem_set(&request->problem, GHND_E_SHUTTING_DOWN, "",
                          "the server stops and could not serve the request in time");
@@ -134,16 +139,15 @@ static bool count_suspended(struct ghnd_request *request) {
 }
 
 static enum MHD_Result submit(struct ghnd_request *request) {
-    struct ghnd_app *app = request->app;
+    struct ghnd_queue *queue = queue_of(request);
     if (!count_suspended(request)) {
         ghnd_problem_set_meaning(&request->problem, GHND_E_SHUTTING_DOWN);
         return ghnd_reply_send(request);
     }
-    if (!ghnd_queue_reserve(app->queue)) {
+    if (!ghnd_queue_reserve(queue)) {
         count_resumed(request);
         ghnd_problem_set(&request->problem, GHND_E_QUEUE_FULL, "",
-                         "%lld requests are waiting already",
-                         (long long)request->snapshot->config.queue_length);
+                         "%d requests are waiting already", ghnd_queue_capacity(queue));
         return ghnd_reply_send(request);
     }
     ghnd_conn_enter(request->conn, GHND_PHASE_WORK, 0);
@@ -153,7 +157,7 @@ static enum MHD_Result submit(struct ghnd_request *request) {
     request->job.deadline_ms =
         ghnd_now_ms() + ghnd_route_time_limit(request->route, &request->snapshot->config);
     MHD_suspend_connection(request->connection);
-    ghnd_queue_push(app->queue, &request->job);
+    ghnd_queue_push(queue, &request->job);
     return MHD_YES;
 }
 
@@ -165,7 +169,7 @@ static enum MHD_Result dispatch(struct ghnd_request *request) {
         request->reply.status = MHD_HTTP_NO_CONTENT;
         return ghnd_reply_send(request);
     }
-    if (ghnd_route_place(request->route) == GHND_ON_WORKER)
+    if (ghnd_route_place(request->route) != GHND_INLINE)
         return submit(request);
     ghnd_route_handler(request->route)(request);
     return ghnd_reply_send(request);

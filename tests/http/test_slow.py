@@ -212,6 +212,24 @@ class Numbers(unittest.TestCase):
             wait_for(lambda: daemon.metric('ghnd_reject_total{reason="queue_full"') == len(refused))
             self.assertEqual(200, daemon.predict(networks.tiny()).status)
 
+    def test_jobs_under_the_load_of_predictions(self):
+        """Where the queue is full, jobs can be watched and cancelled all the same."""
+        with Daemon("--threads", "1", "--queue-length", "3", "--workers", "0") as daemon:
+            body = {**networks.tiny(), "dataset": "shapes", "init": "random"}
+            job = daemon.request("POST", "/finetune", body, {"Content-Type": "application/json"}).json()["id"]
+            raws = [daemon.socket(120) for _ in range(6)]
+            for raw in raws:
+                raw.sendall(request(networks.chain(400, 256), b"Connection: close",
+                                    b"Accept: application/vnd.ghn.blocks"))
+            wait_for(lambda: daemon.metric('ghnd_reject_total{reason="queue_full"') > 0)
+            for method, path in (("GET", "/jobs"), ("GET", f"/jobs/{job}"), ("DELETE", f"/jobs/{job}"),
+                                 ("GET", f"/jobs/{job}/events")):
+                self.assertEqual(200, daemon.request(method, path).status, path)
+            self.assertGreater(daemon.metric("ghnd_queue_depth"), 0, "the load was over too soon")
+            for raw in raws:
+                receive_all(raw)
+                raw.close()
+
     def test_waiting_too_long(self):
         with Daemon("--threads", "1", "--queue-timeout", "0.1") as daemon:
             raws = [daemon.socket(60) for _ in range(10)]
