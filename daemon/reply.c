@@ -204,8 +204,8 @@ static void add_headers(struct MHD_Response *response, const struct ghnd_request
     add_timing(response, request);
 }
 
-/* Gives the client a deadline to take the answer by. A stream moves it on as it is read; what lies
- * in memory has to be taken as a whole. */
+/* Gives the client a deadline to take the answer by, unless it may take any time. A stream moves it
+ * on as it is read; what lies in memory or in a file has to be taken as a whole. */
 static void start_sending(struct ghnd_request *request, bool stream) {
     const struct ghnd_config *config = &request->snapshot->config;
     int64_t ms = config->send_window;
@@ -213,7 +213,7 @@ static void start_sending(struct ghnd_request *request, bool stream) {
         ms += (int64_t)(request->size * 1000 / (uint64_t)config->min_send_rate);
     request->conn->mark = 0;
     ghnd_conn_enter(request->conn, GHND_PHASE_SEND,
-                    stream && config->min_send_rate == 0 ? 0 : ghnd_now_ms() + ms);
+                    config->min_send_rate > 0 ? ghnd_now_ms() + ms : 0);
 }
 
 enum MHD_Result ghnd_reply_send(struct ghnd_request *request) {

@@ -47,7 +47,8 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
         MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
     struct ghnd_snapshot *snapshot = ghnd_app_snapshot(app);
     const struct ghnd_config *config = &snapshot->config;
-    set_send_timeout(info->connect_fd, config->send_window);
+    if (config->min_send_rate > 0)
+        set_send_timeout(info->connect_fd, config->send_window);
     *socket_context =
         ghnd_conns_add(&app->conns, info->connect_fd, ghnd_now_ms() + config->header_timeout);
     ghnd_snapshot_unref(snapshot);

@@ -186,6 +186,28 @@ class Vanishing(SharedDaemon):
         self.assertLess(round_of(60) - before, 24 * MIB)
 
 
+class NoMinimumRate(SharedDaemon):
+    """Where no rate is asked for, a client may take its time with every kind of answer."""
+    options = ("--send-window", "0.5", "--min-send-rate", "0", "--max-inline-bytes", "64M")
+
+    def check(self, *fields):
+        body = {**networks.chain(4, 512), "include_tensors": True}
+        with self.daemon.socket(30, receive_buffer=4096) as raw:
+            raw.sendall(request(body, b"Connection: close", *fields))
+            head = raw.recv(4096)
+            time.sleep(3)
+            head, _, rest = head.partition(b"\r\n\r\n")
+            length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+            self.assertGreater(length, 8 * MIB)
+            self.assertEqual(length, len(rest + receive_all(raw)))
+
+    def test_a_stream(self):
+        self.check()
+
+    def test_a_report(self):
+        self.check(b"Accept: application/json")
+
+
 class Numbers(unittest.TestCase):
     def test_full_queue(self):
         """More than the queue takes are refused at once, and told when to come again."""
