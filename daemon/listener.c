@@ -74,6 +74,28 @@ static int bind_to(const struct addrinfo *info) {
     return -1;
 }
 
+/* Listens on the first of the addresses that can be had; -1 with errno if there is none. A name may
+ * stand for several, and IPv4 comes first, whatever the resolver thinks, for that is where clients
+ * look for "localhost". One that is taken ends the search: on the next one nobody would look for
+ * us. */
+static int bind_to_any(const struct addrinfo *infos) {
+    static const int families[] = {AF_INET, AF_INET6};
+    int first = 0;
+    for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++)
+        for (const struct addrinfo *info = infos; info; info = info->ai_next) {
+            if (info->ai_family != families[i])
+                continue;
+            int fd = bind_to(info);
+            if (fd >= 0)
+                return fd;
+            first = first ? first : errno;
+            if (errno == EADDRINUSE)
+                return -1;
+        }
+    errno = first ? first : EADDRNOTAVAIL;
+    return -1;
+}
+
 static enum ghn_status fail_bind(const char *where, int error, struct ghn_err *err) {
     const char *advice = error == EADDRINUSE ? "another program listens there; choose another "
                                                "port, or 0 for a free one"
@@ -100,7 +122,7 @@ enum ghn_status ghnd_listen(const char *where, struct ghnd_listener *ret, struct
         int error = getaddrinfo(host, port, &hints, &info);
         if (error != 0)
             return ghn_fail(err, GHN_OUT_OF_RANGE, where, "cannot listen: %s", gai_strerror(error));
-        listener.fd = bind_to(info);
+        listener.fd = bind_to_any(info);
         int saved = errno;
         freeaddrinfo(info);
         if (listener.fd < 0)

@@ -147,6 +147,13 @@ class Start(unittest.TestCase):
                 self.assertTrue(raw.recv(100).startswith(b"HTTP/1.1 200"))
 
 
+    def test_a_name(self):
+        """It may stand for several addresses, of which IPv4's come first."""
+        with Daemon("--listen", "localhost:0") as daemon:
+            self.assertEqual(200, daemon.get("/healthz").status)
+            self.assertIn("address=127.0.0.1:", daemon.log_text())
+
+
 class Manager(unittest.TestCase):
     """The service manager's protocols."""
 
