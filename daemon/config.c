@@ -1,5 +1,6 @@
 #include "config.h"
 
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -390,18 +391,42 @@ void ghnd_config_help(void) {
            "finishes what is under way and exits.\n");
 }
 
-const char *ghnd_config_fixed_change(const struct ghnd_config *before,
-                                     const struct ghnd_config *after) {
-    struct ghnd_config a = *before, b = *after;
-    for (int i = 0; i < N_ROWS; i++) {
+/* Gives an option the value that it has in `before`; *ret_changed tells whether it had another. */
+static enum ghn_status keep_option(struct ghnd_config *before, struct ghnd_config *config,
+                                   const struct option_row *row, bool *ret_changed,
+                                   struct ghn_err *err) {
+    if (row->kind == NUMBER) {
+        *ret_changed = *number_at(config, row) != *number_at(before, row);
+        *number_at(config, row) = *number_at(before, row);
+        return GHN_OK;
+    }
+    char **at = text_at(config, row);
+    const char *kept = *text_at(before, row);
+    *ret_changed = (*at || kept) && (!*at || !kept || strcmp(*at, kept) != 0);
+    if (*ret_changed && kept)
+        return set_text(at, kept, err);
+    if (*ret_changed) {
+        free(*at);
+        *at = NULL;
+    }
+    return GHN_OK;
+}
+
+enum ghn_status ghnd_config_keep_fixed(const struct ghnd_config *before, struct ghnd_config *config,
+                                       char *ret_names, size_t n, struct ghn_err *err) {
+    struct ghnd_config kept = *before;
+    enum ghn_status status = GHN_OK;
+    size_t used = 0;
+    ret_names[0] = '\0';
+    for (int i = 0; i < N_ROWS && status == GHN_OK; i++) {
+        bool changed = false;
         if (rows[i].reload)
             continue;
-        const char *x = rows[i].kind == TEXT ? *text_at(&a, &rows[i]) : NULL;
-        const char *y = rows[i].kind == TEXT ? *text_at(&b, &rows[i]) : NULL;
-        bool differs = rows[i].kind == NUMBER ? *number_at(&a, &rows[i]) != *number_at(&b, &rows[i])
-                                              : (x || y) && (!x || !y || strcmp(x, y) != 0);
-        if (differs)
-            return rows[i].name;
+        assert(rows[i].kind != LIST); /* there is no such option */
+        status = keep_option(&kept, config, &rows[i], &changed, err);
+        if (changed && used < n)
+            used += (size_t)snprintf(ret_names + used, n - used, "%s%s", used ? ", " : "",
+                                     rows[i].name);
     }
-    return NULL;
+    return status;
 }

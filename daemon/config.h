@@ -3,6 +3,7 @@
 #define GHND_CONFIG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/status.h"
@@ -39,9 +40,10 @@ void ghnd_config_done(struct ghnd_config *config);
 /* Writes the text of --help to standard output. */
 void ghnd_config_help(void);
 
-/* Name of an option that differs between the two and does not take effect without a restart; NULL
- * if there is none. */
-const char *ghnd_config_fixed_change(const struct ghnd_config *before,
-                                     const struct ghnd_config *after);
+/* Gives every option that does not take effect without a restart the value that it has in `before`.
+ * ret_names (n) are those that had another, after commas, "" for none. */
+enum ghn_status ghnd_config_keep_fixed(const struct ghnd_config *before, struct ghnd_config *config,
+                                       char *ret_names, size_t n,
+                                       struct ghn_err *err) GHN_MUST_CHECK;
 
 #endif

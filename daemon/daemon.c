@@ -31,6 +31,7 @@ struct reload {
     struct ghnd_snapshot *snapshot;
     enum ghn_status status;
     struct ghn_err err;
+    char fixed[512]; /* names of options whose new values need a restart */
 };
 
 struct daemon {
@@ -144,8 +145,16 @@ static void reload_work(uv_work_t *work) {
     struct ghnd_config config;
     enum ghnd_command command;
     reload->status = ghnd_config_read(daemon->argc, daemon->argv, &command, &config, &reload->err);
+    if (reload->status != GHN_OK)
+        return;
+    struct ghnd_snapshot *before = ghnd_app_snapshot(&daemon->app);
+    reload->status = ghnd_config_keep_fixed(&before->config, &config, reload->fixed,
+                                            sizeof(reload->fixed), &reload->err);
+    ghnd_snapshot_unref(before);
     if (reload->status == GHN_OK)
         reload->status = ghnd_snapshot_new(&config, &reload->snapshot, &reload->err);
+    else
+        ghnd_config_done(&config);
 }
 
 static void start_reload(struct daemon *daemon);
@@ -159,11 +168,9 @@ static void reload_done(uv_work_t *work, int status) {
     bool ok = reload->status == GHN_OK;
     atomic_fetch_add(&app->metrics.reloads[ok], 1);
     if (ok) {
-        const char *fixed =
-            ghnd_config_fixed_change(&app->snapshot->config, &reload->snapshot->config);
-        if (fixed)
+        if (reload->fixed[0])
             ghnd_log(&app->log, GHND_WARNING, "an option changed that needs a restart", "%s",
-                     fixed);
+                     reload->fixed);
         ghnd_log(&app->log, GHND_INFO, "reloaded", "%d models, by default %s",
                  reload->snapshot->n_models, reload->snapshot->models[0].path);
         ghnd_app_replace(app, reload->snapshot);

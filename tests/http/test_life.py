@@ -345,6 +345,30 @@ class Reload(unittest.TestCase):
             wait_for(lambda: daemon.predict(b" " * 1500).status == 413)
             self.assertIn("queue-length", daemon.log_text())
 
+    def test_what_needs_a_restart_stays(self):
+        """Also after the reload, and after the next one; each says so."""
+        folder = tempfile.mkdtemp(prefix="ghnd-test-")
+        self.addCleanup(shutil.rmtree, folder)
+        config = os.path.join(folder, "ghnd.conf")
+        for name in ("one", "two"):
+            os.makedirs(os.path.join(folder, name, "in-" + name))
+            for i in range(1, 7):
+                path = f"data_batch_{i}.bin" if i < 6 else "test_batch.bin"
+                with open(os.path.join(folder, name, "in-" + name, path), "wb") as file:
+                    file.write(bytes(3073))
+        with open(config, "w") as file:
+            file.write(f"data-dir = {folder}/one\n")
+        with Daemon("--config", config) as daemon:
+            names = lambda: [entry["name"] for entry in daemon.get("/datasets").json()["datasets"]]
+            self.assertEqual(["in-one", "shapes"], names())
+            with open(config, "w") as file:
+                file.write(f"data-dir = {folder}/two\njob-timeout = 1\n")
+            for i in range(1, 3):
+                daemon.signal(signal.SIGHUP)
+                wait_for(lambda n=i: daemon.metric('ghnd_reloads_total{result="ok"}') == n)
+                self.assertEqual(["in-one", "shapes"], names())
+                self.assertEqual(i, daemon.log_text().count("data-dir, job-timeout"))
+
 
 class Stop(unittest.TestCase):
     def test_what_is_under_way_is_finished(self):
