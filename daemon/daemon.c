@@ -44,6 +44,8 @@ struct daemon {
     uv_signal_t sigterm, sigint, sighup;
     uv_timer_t tick, hangups, watchdog;
     struct reload reload;
+    bool hurried;     /* it was asked twice to end: nothing is waited for any more */
+    bool gave_up;     /* requests were cut off */
     bool cut_off;     /* workers are no longer waited for */
     int64_t until_ms; /* the end of draining, then that of closing */
 };
@@ -70,7 +72,7 @@ static void on_terminate(uv_signal_t *handle, int signal) {
     if (life < GHND_DRAINING)
         enter(daemon, GHND_DRAINING, daemon->app.snapshot->config.drain_delay);
     else
-        daemon->until_ms = 0; /* asked twice: no more waiting */
+        daemon->hurried = true;
 }
 
 /* What is still under way after all waiting is cut off: waiting jobs are answered, running ones are
@@ -79,6 +81,7 @@ static void give_up(struct daemon *daemon) {
     ghnd_log(&daemon->app.log, GHND_WARNING, "requests are cut off", "%lld under way",
              (long long)atomic_load(&daemon->app.active));
     enter(daemon, GHND_STOPPING, 0);
+    daemon->gave_up = true;
     ghnd_queue_cancel(daemon->app.queue);
     ghnd_queue_cancel(daemon->app.ledger_queue);
     ghnd_conns_sever(&daemon->app.conns);
@@ -86,7 +89,7 @@ static void give_up(struct daemon *daemon) {
 
 static void shut_down_further(struct daemon *daemon, int64_t now_ms) {
     struct ghnd_app *app = &daemon->app;
-    bool due = now_ms >= daemon->until_ms;
+    bool due = daemon->hurried || now_ms >= daemon->until_ms;
     switch (ghnd_app_life(app)) {
     case GHND_STARTING:
     case GHND_SERVING:
@@ -371,6 +374,7 @@ int ghnd_main(int argc, char **argv) {
     (void)signal(SIGXFSZ, SIG_IGN); /* a limit on files is an error of writing like a full disk */
     if (serve(&daemon, &config, &err) != GHN_OK)
         return complain(&err, EXIT_FAILURE);
-    ghnd_log(&daemon.app.log, GHND_INFO, "stopped", "every request was answered");
+    ghnd_log(&daemon.app.log, GHND_INFO, "stopped", "%s",
+             daemon.gave_up ? "requests were cut off" : "every request was answered");
     return EXIT_SUCCESS;
 }
