@@ -3,6 +3,8 @@
  * and deadline are atomic: the connection's own HTTP thread writes them without the lock. */
 #include "conns.h"
 
+#include <linux/tcp.h> /* for more of TCP_INFO than the C library knows */
+#include <netinet/in.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -49,6 +51,14 @@ void ghnd_conns_remove(struct ghnd_conns *conns, struct ghnd_conn *conn) {
 void ghnd_conn_enter(struct ghnd_conn *conn, enum ghnd_phase phase, int64_t deadline_ms) {
     atomic_store(&conn->phase, (int)phase);
     atomic_store(&conn->deadline_ms, deadline_ms ? deadline_ms : INT64_MAX);
+}
+
+int64_t ghnd_conn_taken(const struct ghnd_conn *conn) {
+    struct tcp_info info = {0};
+    socklen_t n = sizeof(info);
+    if (getsockopt(conn->fd, IPPROTO_TCP, TCP_INFO, &info, &n) != 0)
+        return -1;
+    return (int64_t)info.tcpi_bytes_acked;
 }
 
 void ghnd_conns_sweep(struct ghnd_conns *conns, int64_t now_ms) {

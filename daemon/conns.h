@@ -49,6 +49,10 @@ void ghnd_conns_remove(struct ghnd_conns *conns, struct ghnd_conn *conn);
 /* Enters a phase; deadline_ms = 0 for none. */
 void ghnd_conn_enter(struct ghnd_conn *conn, enum ghnd_phase phase, int64_t deadline_ms);
 
+/* Bytes that the client's side has acknowledged since the connection began; -1 if that is not
+ * known, as for a socket that is none of TCP. */
+int64_t ghnd_conn_taken(const struct ghnd_conn *conn);
+
 /* Shuts down every socket whose deadline has passed. Called by the main thread. */
 void ghnd_conns_sweep(struct ghnd_conns *conns, int64_t now_ms);
 

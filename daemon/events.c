@@ -161,6 +161,7 @@ ssize_t ghnd_events_read(void *context, uint64_t position, char *buf, size_t n) 
         size_t taken = left < n ? left : n;
         memcpy(buf, subscription->pending + subscription->taken, taken);
         subscription->taken += taken;
+        *subscriber->sent += taken;
         if (subscription->taken == subscription->size)
             subscription->taken = subscription->size = 0;
         ghnd_conn_enter(subscriber->conn, GHND_PHASE_SEND,

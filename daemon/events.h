@@ -33,6 +33,7 @@ struct ghnd_subscriber {
     struct MHD_Connection *connection;
     struct ghnd_conn *conn;
     int64_t send_window_ms; /* in which the client must take what there is */
+    uint64_t *sent;         /* where the bytes that are read are counted */
 };
 
 /* Follows the topic (a job's id, copied). From now on what is published is kept for it, but nothing

@@ -54,7 +54,8 @@ static struct ghnd_subscription *subscribe(struct ghnd_request *request, const c
     const struct ghnd_subscriber subscriber = {.connection = request->connection,
                                                .conn = request->conn,
                                                .send_window_ms =
-                                                   request->snapshot->config.send_window};
+                                                   request->snapshot->config.send_window,
+                                               .sent = &request->size};
     struct ghnd_subscription *subscription =
         ghnd_events_subscribe(ghnd_jobs_events(request->app->jobs), id, &subscriber);
     if (!subscription)

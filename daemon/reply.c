@@ -212,6 +212,7 @@ static void start_sending(struct ghnd_request *request, bool stream) {
     if (!stream && config->min_send_rate > 0)
         ms += (int64_t)(request->size * 1000 / (uint64_t)config->min_send_rate);
     request->conn->mark = 0;
+    request->taken_before = ghnd_conn_taken(request->conn);
     ghnd_conn_enter(request->conn, GHND_PHASE_SEND,
                     config->min_send_rate > 0 ? ghnd_now_ms() + ms : 0);
 }

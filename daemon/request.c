@@ -270,15 +270,28 @@ void ghnd_request_append(struct ghnd_request *request, const char *data, size_t 
 
 /* --- The end --- */
 
+/* The status that was sent, also where MHD itself refused the request. */
+static int final_status(const struct ghnd_request *request) {
+    if (request->status)
+        return request->status;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_HTTP_STATUS);
+    return info ? (int)info->http_status : 0;
+}
+
 /* The error code that a request ended with; NULL if it ended well. */
-static const char *final_code(struct ghnd_request *request,
+static const char *final_code(struct ghnd_request *request, int status,
                               enum MHD_RequestTerminationCode termination) {
+    bool unanswered = !request->problem.error && request->status == 0,
+         completed = termination == MHD_REQUEST_TERMINATED_COMPLETED_OK;
     if (atomic_load(&request->conn->expired))
         ghnd_problem_set(&request->problem, GHND_E_TIMEOUT, "", "a deadline was missed");
-    else if (!request->problem.error && request->status == 0 &&
-             termination == MHD_REQUEST_TERMINATED_COMPLETED_OK)
+    else if (unanswered && status >= 400)
+        ghnd_problem_set(&request->problem, GHND_E_BAD_REQUEST, "",
+                         "libmicrohttpd refused it with status %d", status);
+    else if (unanswered && completed)
         ghnd_problem_set(&request->problem, GHND_E_BAD_REQUEST, "", "not HTTP");
-    else if (!request->problem.error && termination != MHD_REQUEST_TERMINATED_COMPLETED_OK &&
+    else if (!request->problem.error && !completed &&
              termination != MHD_REQUEST_TERMINATED_DAEMON_SHUTDOWN)
         ghnd_problem_set(&request->problem, GHND_E_CLIENT_CLOSED, "", "the client went away");
     enum ghnd_error error = request->problem.error;
@@ -288,13 +301,13 @@ static const char *final_code(struct ghnd_request *request,
     return ghnd_error_code(error);
 }
 
-/* The status that was sent, also where MHD itself refused the request. */
-static int final_status(const struct ghnd_request *request) {
-    if (request->status)
-        return request->status;
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(request->connection, MHD_CONNECTION_INFO_HTTP_STATUS);
-    return info ? (int)info->http_status : 0;
+/* Of an answer that was broken off, what the client has taken; the few hundred bytes of its header
+ * count too. */
+static void count_taken(struct ghnd_request *request) {
+    int64_t taken = ghnd_conn_taken(request->conn) - request->taken_before;
+    if (request->status && request->taken_before >= 0 && taken >= 0 &&
+        (uint64_t)taken < request->size)
+        request->size = (uint64_t)taken;
 }
 
 static void log_request(const struct ghnd_request *request, int status, const char *code,
@@ -323,11 +336,13 @@ void ghnd_request_account(struct ghnd_request *request,
     struct ghnd_metrics *metrics = &request->app->metrics;
     int64_t now = ghnd_now_us(), duration = now - request->started_us;
     int status = final_status(request);
-    const char *code = final_code(request, termination);
+    const char *code = final_code(request, status, termination);
+    if (termination != MHD_REQUEST_TERMINATED_COMPLETED_OK)
+        count_taken(request);
     if (request->replied_us && request->steps_us[GHND_STEP_PREDICT])
         request->steps_us[GHND_STEP_WRITE] = now - request->replied_us;
     for (int step = 0; step < GHND_N_STEPS; step++)
-        if (request->steps_us[step])
+        if (request->route == GHND_ROUTE_PREDICT && request->steps_us[step])
             ghnd_histogram_add(&metrics->steps[step], request->steps_us[step]);
     ghnd_metrics_request(metrics, request->route, request->method, status, duration, request->size);
     log_request(request, status, code, duration);

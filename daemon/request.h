@@ -84,8 +84,9 @@ struct ghnd_request {
     struct ghnd_problem problem;    /* stands instead of reply if its error is not 0 */
     struct ghnd_reply reply;
 
-    int status; /* what was sent, for the log; 0 if nothing was */
-    uint64_t size;
+    int status;           /* what was sent, for the log; 0 if nothing was */
+    uint64_t size;        /* of the body that was sent */
+    int64_t taken_before; /* what the client had taken on this connection before it; -1: unknown */
     char model[GHND_MAX_ID + 1];
     int64_t started_us, pushed_us, replied_us;
     int64_t steps_us[GHND_N_STEPS]; /* 0 where there was no such step */

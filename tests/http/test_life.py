@@ -265,6 +265,38 @@ class Logs(unittest.TestCase):
             self.assertIn('a"b\\c\u20ac', bad["detail"])
 
 
+    def test_an_answer_that_is_broken_off(self):
+        """What the client has taken counts, not what it could have had."""
+        for accept in (b"*/*", b"application/json"):
+            with Daemon("--log-format", "json", "--max-inline-bytes", "256M") as daemon:
+                with daemon.socket(receive_buffer=4096) as raw:
+                    sent = json.dumps({**networks.chain(4, 512), "include_tensors": True}).encode()
+                    raw.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nAccept: %s\r\nContent-Length: %d\r\n\r\n"
+                                % (accept, len(sent)) + sent)
+                    head = raw.recv(4096)
+                length = int(re.search(rb"Content-Length: (\d+)", head)[1])
+                line, = wait_for(lambda d=daemon: d.log_lines(msg="request", route="/predict"))
+                self.assertEqual("client_closed", line["code"])
+                self.assertGreater(length, 8 << 20)
+                self.assertLess(line["bytes"], length // 2)
+                self.assertLess(daemon.metric("ghnd_response_bytes_total"), length // 2)
+
+    def test_what_the_library_refuses(self):
+        with Daemon("--log-format", "json") as daemon:
+            answer = daemon.exchange(b"GET /healthz HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40000 + b"\r\n\r\n")
+            self.assertIn(b" 431 ", answer)
+            line, = wait_for(lambda: daemon.log_lines(msg="request", status=431))
+            self.assertEqual("bad_request", line["code"])
+            self.assertEqual(0, daemon.metric('ghnd_reject_total{reason="client_closed"'))
+
+    def test_only_predictions_have_steps(self):
+        with Daemon() as daemon:
+            for _ in range(5):
+                daemon.get("/datasets")
+            daemon.predict(networks.tiny())
+            self.assertEqual(1, daemon.metric('ghnd_predict_duration_seconds_count{phase="queue"'))
+
+
 class Load:
     """Clients that predict over kept connections until stopped; notes what goes wrong."""
 
