@@ -290,19 +290,19 @@ static enum ghn_status run(struct daemon *daemon, struct ghn_err *err) {
 
 /* --- Start --- */
 
-/* Every connection is an open file: raises the soft limit, and says so if even the hard one is too
- * low.
- */
+/* Every connection is an open file, and every download another: raises the soft limit, and says so
+ * if even the hard one is too low. */
 static void raise_file_limit(const struct ghnd_app *app) {
     struct rlimit limit;
-    rlim_t wanted = (rlim_t)app->snapshot->config.max_connections + 64;
+    rlim_t wanted = 2 * (rlim_t)app->snapshot->config.max_connections + 64;
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= wanted)
         return;
     limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
     if (limit.rlim_cur < wanted)
         ghnd_log(&app->log, GHND_WARNING, "fewer connections than configured",
-                 "the limit on open files is %llu", (unsigned long long)limit.rlim_cur);
+                 "the limit on open files is %llu; with as many downloads, %llu are needed",
+                 (unsigned long long)limit.rlim_cur, (unsigned long long)wanted);
 }
 
 static enum ghn_status start_workers(struct ghnd_app *app, struct ghn_err *err) {

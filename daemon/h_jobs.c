@@ -197,18 +197,32 @@ static void choose_part(struct ghnd_request *request, int64_t size) {
     reply->size = (size_t)n;
 }
 
+/* Why there is no file of parameters to be had. */
+static void refuse_parameters(struct ghnd_request *request, const struct ghnd_job_row *row,
+                              int error) {
+    if (error == ENOENT)
+        ghnd_problem_set(&request->problem, GHND_E_NO_PARAMETERS_YET, "",
+                         "the job is %s and has saved no parameters",
+                         ghnd_job_state_name(row->state));
+    else if (error == EMFILE || error == ENFILE || error == ENOMEM)
+        ghnd_problem_set(&request->problem, GHND_E_OVERLOADED, "",
+                         "the parameters cannot be opened now: %s", strerror(error));
+    else
+        ghnd_problem_set(&request->problem, GHND_E_LIBRARY_IO, "state-dir",
+                         "the parameters cannot be read: %s", strerror(error));
+}
+
 void ghnd_h_parameters(struct ghnd_request *request) {
     struct ghnd_job_row row;
     if (!ghnd_find_job(request, &row))
         return;
     struct ghnd_reply *reply = &request->reply;
     int64_t size = 0;
-    reply->file = ghnd_job_parameters(ghnd_jobs_dir(request->app->jobs), row.id, &size, reply->etag,
-                                      sizeof(reply->etag));
-    if (!reply->file) {
-        ghnd_problem_set(&request->problem, GHND_E_NO_PARAMETERS_YET, "",
-                         "the job is %s and has saved no parameters",
-                         ghnd_job_state_name(row.state));
+    reply->fd = ghnd_job_parameters(ghnd_jobs_dir(request->app->jobs), row.id, &size, reply->etag,
+                                    sizeof(reply->etag));
+    reply->has_file = reply->fd >= 0;
+    if (!reply->has_file) {
+        refuse_parameters(request, &row, errno);
         return;
     }
     reply->type = "application/octet-stream";

@@ -191,24 +191,25 @@ json_t *ghnd_job_history(const char *jobs_dir, const char *id, int64_t after) {
 
 /* --- Parameters and space --- */
 
-FILE *ghnd_job_parameters(const char *jobs_dir, const char *id, int64_t *ret_size, char *ret_etag,
-                          size_t n_etag) {
+int ghnd_job_parameters(const char *jobs_dir, const char *id, int64_t *ret_size, char *ret_etag,
+                        size_t n_etag) {
     char path[GHND_PATH];
     struct stat st;
     ghnd_job_path(jobs_dir, id, GHN_PARAMETERS_FILE, path);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return NULL;
-    if (fstat(fileno(file), &st) != 0 || !S_ISREG(st.st_mode)) {
-        (void)fclose(file);
-        return NULL;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return -1;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(fd);
+        errno = EIO;
+        return -1;
     }
     *ret_size = st.st_size;
     /* The file is never changed, only replaced. */
     (void)snprintf(ret_etag, n_etag, "\"%llx-%llx\"", (unsigned long long)st.st_ino,
                    (unsigned long long)st.st_mtim.tv_sec * 1000000000ull +
                        (unsigned long long)st.st_mtim.tv_nsec);
-    return file;
+    return fd;
 }
 
 int64_t ghnd_disk_free(const char *dir) {

@@ -53,9 +53,10 @@ void ghnd_job_folder_trim(const char *jobs_dir, const char *id);
  * back to a checkpoint, what was lost is left out. Lines that are none are passed over. */
 json_t *ghnd_job_history(const char *jobs_dir, const char *id, int64_t after);
 
-/* The parameters saved so far, opened for reading, and their size; NULL if there are none. */
-FILE *ghnd_job_parameters(const char *jobs_dir, const char *id, int64_t *ret_size, char *ret_etag,
-                          size_t n_etag);
+/* The parameters saved so far: a descriptor opened for reading, that the caller closes, and their
+ * size and entity tag; -1 with errno, ENOENT if there are none. */
+int ghnd_job_parameters(const char *jobs_dir, const char *id, int64_t *ret_size, char *ret_etag,
+                        size_t n_etag);
 
 /* Free bytes of the file system; -1 if it cannot be asked. */
 int64_t ghnd_disk_free(const char *dir);

@@ -1,4 +1,3 @@
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -57,8 +56,8 @@ void ghnd_reply_done(struct ghnd_reply *reply) {
         atomic_fetch_sub(reply->counter, (int64_t)reply->size);
     ghnd_stream_free(reply->stream);
     ghnd_events_unsubscribe(reply->events);
-    if (reply->file)
-        (void)fclose(reply->file);
+    if (reply->has_file)
+        close(reply->fd);
     free(reply->body);
     *reply = (struct ghnd_reply){0};
 }
@@ -75,18 +74,6 @@ static void reply_problem(struct ghnd_request *request) {
     reply->body = json ? json_dumps(json, JSON_COMPACT) : NULL;
     reply->size = reply->body ? strlen(reply->body) : 0;
     json_decref(json);
-}
-
-/* The response of the reply's file, of which the library gets a descriptor of its own. */
-static struct MHD_Response *file_response(const struct ghnd_reply *reply) {
-    int fd = fcntl(fileno(reply->file), F_DUPFD_CLOEXEC, 0);
-    if (fd < 0)
-        return NULL;
-    struct MHD_Response *response =
-        MHD_create_response_from_fd_at_offset64(reply->size, fd, (uint64_t)reply->first);
-    if (!response)
-        close(fd);
-    return response;
 }
 
 /* The response of a body that is counted until it has been sent; that of the reply stays the
@@ -125,8 +112,12 @@ static struct MHD_Response *make_response(struct ghnd_request *request) {
     }
     bool bare = request->method == GHND_HEAD || reply->status == MHD_HTTP_NOT_MODIFIED;
     request->size = bare ? 0 : reply->size;
-    if (reply->file)
-        return file_response(reply);
+    if (reply->has_file) {
+        response =
+            MHD_create_response_from_fd_at_offset64(reply->size, reply->fd, (uint64_t)reply->first);
+        reply->has_file = !response; /* else the descriptor is the library's */
+        return response;
+    }
     if (!reply->body)
         return MHD_create_response_from_buffer(reply->size, (void *)(uintptr_t)reply->fixed,
                                                MHD_RESPMEM_PERSISTENT);
@@ -175,7 +166,7 @@ static void add_headers(struct MHD_Response *response, const struct ghnd_request
         add(response, "Location", reply->location);
     if (reply->etag[0])
         add(response, "ETag", reply->etag);
-    if (reply->file)
+    if (reply->whole > 0)
         add(response, "Accept-Ranges", "bytes");
     if (reply->status == MHD_HTTP_PARTIAL_CONTENT) {
         (void)snprintf(text, sizeof(text), "bytes %lld-%lld/%lld", (long long)reply->first,

@@ -19,7 +19,7 @@
 #include "snapshot.h"
 #include "stream.h"
 
-/* What a handler answers with. One of body, fixed, stream, file and events holds it; none is an
+/* What a handler answers with. One of body, fixed, stream, fd and events holds it; none is an
  * empty answer. */
 struct ghnd_reply {
     int status;
@@ -29,8 +29,9 @@ struct ghnd_reply {
     size_t size;                /* of body or fixed */
     _Atomic int64_t *counter;   /* the body's bytes count there until it is sent; NULL: no */
     struct ghnd_stream *stream; /* owned; its size is the encoder's */
-    FILE *file;                 /* owned; `size` bytes of it from `first` on */
-    int64_t first, whole;       /* `whole` is the size of all of it, where a part is asked for */
+    bool has_file;              /* `size` bytes from `first` on of the file `fd`, owned */
+    int fd;
+    int64_t first, whole; /* `whole` is the size of all of it, where a part is asked for */
     struct ghnd_subscription *events; /* owned */
     char name[80];                    /* the file name for Content-Disposition; "" for none */
     char location[32], etag[48];      /* values of these fields, "" for none */

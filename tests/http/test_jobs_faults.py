@@ -282,6 +282,19 @@ class Faults(unittest.TestCase):
         with self.daemon("--state-dir", os.path.relpath(self.folder)) as daemon:
             self.assert_failed(jobs.finished(daemon, job["id"]), "damaged_job", "state-dir", "lock")
 
+    def test_parameters_that_cannot_be_read(self):
+        """That is not the same as that there are none."""
+        with self.daemon() as daemon:
+            job = jobs.done(daemon, jobs.short())
+            path = os.path.join(self.folder, "jobs", job["id"], "parameters.safetensors")
+            os.unlink(path)
+            self.assert_problem(daemon.get(f"/jobs/{job['id']}/parameters"), 404, "no_parameters_yet")
+            os.symlink(path, path)
+            answer = daemon.get(f"/jobs/{job['id']}/parameters")
+            self.assert_problem(answer, 500, "io", "state-dir")
+            self.assertIn("symbolic links", answer.json()["detail"])
+            self.assertNotIn(self.folder, answer.body.decode())
+
     def test_leftovers_of_killed_workers_go(self):
         with self.daemon("--workers", "0") as daemon:
             job = jobs.submit(daemon, jobs.short()).json()
