@@ -106,9 +106,9 @@ static bool is_for_going_on(const char *name) {
            strstr(name, ".tmp.");
 }
 
-void ghnd_job_folder_remove(const char *jobs_dir, const char *id) {
+void ghnd_job_folder_remove(const char *jobs_dir, const char *name) {
     char path[GHND_PATH];
-    ghnd_job_path(jobs_dir, id, NULL, path);
+    ghnd_job_path(jobs_dir, name, NULL, path);
     remove_files(path, is_any);
     (void)rmdir(path);
 }
@@ -130,10 +130,21 @@ bool ghnd_job_folder_was_worked_on(const char *jobs_dir, const char *id) {
     return false;
 }
 
-void ghnd_job_folder_set_aside(const char *jobs_dir, const char *id) {
+static bool name_aside(const char *jobs_dir, const char *id, const char *suffix, char *path) {
+    return snprintf(path, GHND_PATH, "%s/%s%s", jobs_dir, id, suffix) < GHND_PATH;
+}
+
+void ghnd_job_folder_set_aside(const char *jobs_dir, const char *id, const char *suffix) {
     char from[GHND_PATH], to[GHND_PATH];
     ghnd_job_path(jobs_dir, id, NULL, from);
-    if (snprintf(to, sizeof(to), "%s" GHND_UNLISTED, from) < (int)sizeof(to))
+    if (name_aside(jobs_dir, id, suffix, to))
+        (void)rename(from, to);
+}
+
+void ghnd_job_folder_bring_back(const char *jobs_dir, const char *id, const char *suffix) {
+    char from[GHND_PATH], to[GHND_PATH];
+    ghnd_job_path(jobs_dir, id, NULL, to);
+    if (name_aside(jobs_dir, id, suffix, from))
         (void)rename(from, to);
 }
 

@@ -32,17 +32,21 @@ enum ghn_status ghnd_job_write_request(const char *jobs_dir, const char *id, con
 /* Makes sure that the entries made so far in a folder survive a power failure. */
 enum ghn_status ghnd_job_folder_sync(const char *folder, struct ghn_err *err) GHN_MUST_CHECK;
 
-/* Removes a job's folder with all that is in it. */
-void ghnd_job_folder_remove(const char *jobs_dir, const char *id);
+/* Removes a folder of that name with all that is in it. */
+void ghnd_job_folder_remove(const char *jobs_dir, const char *name);
 
-/* What is added to the name of a folder that no ledger knows. */
+/* What is added to the name of a folder that no ledger knows, and of one that is about to be
+ * removed together with its entry. */
 #define GHND_UNLISTED ".unlisted"
+#define GHND_REMOVED ".removed"
 
 /* Whether a worker has left something of value in a job's folder. */
 bool ghnd_job_folder_was_worked_on(const char *jobs_dir, const char *id);
 
-/* Gives a folder that may be worth something, but is nobody's, a name that is no job's. */
-void ghnd_job_folder_set_aside(const char *jobs_dir, const char *id);
+/* Adds one of these to the name of a job's folder, which is no job's then, and takes it off again.
+ */
+void ghnd_job_folder_set_aside(const char *jobs_dir, const char *id, const char *suffix);
+void ghnd_job_folder_bring_back(const char *jobs_dir, const char *id, const char *suffix);
 
 /* Removes what only going on needs, once a job has ended: checkpoint, initial parameters, and what
  * workers left that were killed while they wrote. */

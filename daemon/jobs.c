@@ -483,23 +483,42 @@ static void open_again(struct ghnd_jobs *jobs, int64_t now_ms) {
 
 /* --- Time --- */
 
-/* Removes finished jobs that are too many or too old: first the entry, then the folder, so that a
- * job that is listed has its files. Returns whether there may be more of them. */
+/* Removes a job that has ended: the folder gets another name before the entry goes, so that what is
+ * left where the daemon is killed in between is known to be rubbish. false if the ledger failed. */
+static bool remove_job(struct ghnd_jobs *jobs, int64_t number, const char *id) {
+    struct ghn_err err = GHN_ERR_INIT;
+    char name[GHND_JOB_ID + sizeof(GHND_REMOVED)];
+    bool sound = id[0] != '\0';
+    (void)snprintf(name, sizeof(name), "%s" GHND_REMOVED, id);
+    if (sound)
+        ghnd_job_folder_set_aside(jobs->dir, id, GHND_REMOVED);
+    bool removed = ghnd_ledger_remove(jobs->ledger, number, &err) == GHN_OK;
+    if (!removed)
+        (void)ledger_failed(jobs, id, &err);
+    if (sound && removed)
+        ghnd_job_folder_remove(jobs->dir, name);
+    else if (sound)
+        ghnd_job_folder_bring_back(jobs->dir, id, GHND_REMOVED);
+    return removed;
+}
+
+/* Removes finished jobs that are too many or too old. Returns whether there may be more of them. */
 static bool clean(struct ghnd_jobs *jobs) {
     struct ghnd_snapshot *snapshot = ghnd_app_snapshot(jobs->app);
-    char id[GHND_JOB_ID + 1];
-    bool found = true;
-    for (int i = 0; i < MAX_REMOVED && found; i++) {
+    const struct ghnd_config *config = &snapshot->config;
+    bool more = true;
+    for (int i = 0; i < MAX_REMOVED && more; i++) {
         struct ghn_err err = GHN_ERR_INIT;
-        found = false;
-        if (ghnd_ledger_remove_one(jobs->ledger, snapshot->config.max_jobs_kept,
-                                   snapshot->config.job_retention, &found, id, &err) != GHN_OK)
+        char id[GHND_JOB_ID + 1];
+        int64_t number;
+        more = false;
+        if (ghnd_ledger_expired(jobs->ledger, config->max_jobs_kept, config->job_retention, &more,
+                                &number, id, &err) != GHN_OK)
             (void)ledger_failed(jobs, "", &err);
-        if (found && ghnd_job_id_is_sound(id))
-            ghnd_job_folder_remove(jobs->dir, id);
+        more = more && remove_job(jobs, number, id);
     }
     ghnd_snapshot_unref(snapshot);
-    return found;
+    return more;
 }
 
 static void on_timer(uv_timer_t *handle) {

@@ -79,11 +79,37 @@ static void tidy_folder(const char *jobs_dir, struct ghnd_ledger *ledger, const 
     if (ghnd_ledger_get(ledger, id, &found, &row, &err) != GHN_OK)
         return;
     if (!found && (new_ledger || ghnd_job_folder_was_worked_on(jobs_dir, id)))
-        ghnd_job_folder_set_aside(jobs_dir, id);
+        ghnd_job_folder_set_aside(jobs_dir, id, GHND_UNLISTED);
     else if (!found)
         ghnd_job_folder_remove(jobs_dir, id);
     else if (row.state > GHND_JOB_RUNNING)
         ghnd_job_folder_trim(jobs_dir, id);
+}
+
+/* Ends a removal that was under way: the job is gone if its entry is. */
+static void end_removal(const char *jobs_dir, struct ghnd_ledger *ledger, const char *name,
+                        const char *id) {
+    struct ghnd_job_row row;
+    struct ghn_err err = GHN_ERR_INIT;
+    bool found = true;
+    if (ghnd_ledger_get(ledger, id, &found, &row, &err) != GHN_OK)
+        return;
+    if (found)
+        ghnd_job_folder_bring_back(jobs_dir, id, GHND_REMOVED);
+    else
+        ghnd_job_folder_remove(jobs_dir, name);
+}
+
+static void tidy_entry(const char *jobs_dir, struct ghnd_ledger *ledger, const char *name,
+                       bool new_ledger) {
+    char id[GHND_JOB_ID + 1];
+    (void)snprintf(id, sizeof(id), "%.*s", GHND_JOB_ID, name);
+    if (!ghnd_job_id_is_sound(id))
+        return;
+    if (name[GHND_JOB_ID] == '\0')
+        tidy_folder(jobs_dir, ledger, id, new_ledger);
+    else if (strcmp(name + GHND_JOB_ID, GHND_REMOVED) == 0)
+        end_removal(jobs_dir, ledger, name, id);
 }
 
 static void tidy(const char *jobs_dir, struct ghnd_ledger *ledger) {
@@ -94,8 +120,7 @@ static void tidy(const char *jobs_dir, struct ghnd_ledger *ledger) {
         return;
     int n = scandir(jobs_dir, &entries, NULL, NULL);
     for (int i = 0; i < n; i++) {
-        if (ghnd_job_id_is_sound(entries[i]->d_name))
-            tidy_folder(jobs_dir, ledger, entries[i]->d_name, new_ledger);
+        tidy_entry(jobs_dir, ledger, entries[i]->d_name, new_ledger);
         free(entries[i]);
     }
     free(entries);

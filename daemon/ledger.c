@@ -466,24 +466,42 @@ enum ghn_status ghnd_ledger_died(struct ghnd_ledger *ledger, const char *id, int
     return status;
 }
 
-enum ghn_status ghnd_ledger_remove_one(struct ghnd_ledger *ledger, int64_t keep, int64_t max_age_ms,
-                                       bool *ret_found, char ret_id[GHND_JOB_ID + 1],
-                                       struct ghn_err *err) {
+enum ghn_status ghnd_ledger_expired(struct ghnd_ledger *ledger, int64_t keep, int64_t max_age_ms,
+                                    bool *ret_found, int64_t *ret_number,
+                                    char ret_id[GHND_JOB_ID + 1], struct ghn_err *err) {
     struct query query;
-    bool found = false;
+    char id[GHND_JOB_ID + 2]; /* so that one that is too long does not become another's */
+    int64_t number = 0;
     /* What ended first is the first to go, by number and by age. */
-    begin(&query, &ledger->writer,
-          "DELETE FROM jobs WHERE number = (SELECT number FROM"
-          " (SELECT number, finished FROM jobs WHERE state > 1 ORDER BY finished, number LIMIT 1)"
-          " WHERE finished < ?1 OR (SELECT count(*) FROM jobs WHERE state > 1) > ?2) RETURNING id");
+    begin(
+        &query, &ledger->reader,
+        "SELECT number, id FROM"
+        " (SELECT number, id, finished FROM jobs WHERE state > 1 ORDER BY finished, number LIMIT 1)"
+        " WHERE finished < ?1 OR (SELECT count(*) FROM jobs WHERE state > 1) > ?2");
     bind_number(&query, now_ms() - max_age_ms);
     bind_number(&query, keep);
-    while (step(&query)) {
-        copy_text(query.statement, 0, ret_id, GHND_JOB_ID + 1);
-        found = true;
+    bool found = step(&query);
+    if (found) {
+        number = sqlite3_column_int64(query.statement, 0);
+        copy_text(query.statement, 1, id, sizeof(id));
     }
     enum ghn_status status = end(&query, NULL, err);
-    if (status == GHN_OK)
-        *ret_found = found;
-    return status;
+    if (status != GHN_OK)
+        return status;
+    *ret_found = found;
+    if (found) {
+        *ret_number = number;
+        (void)snprintf(ret_id, GHND_JOB_ID + 1, "%.*s", ghnd_job_id_is_sound(id) ? GHND_JOB_ID : 0,
+                       id);
+    }
+    return GHN_OK;
+}
+
+enum ghn_status ghnd_ledger_remove(struct ghnd_ledger *ledger, int64_t number,
+                                   struct ghn_err *err) {
+    struct query query;
+    begin(&query, &ledger->writer, "DELETE FROM jobs WHERE number = ? AND state > 1");
+    bind_number(&query, number);
+    (void)step(&query);
+    return end(&query, NULL, err);
 }

@@ -103,11 +103,17 @@ enum ghn_status ghnd_ledger_progress(struct ghnd_ledger *ledger, const char *id,
 enum ghn_status ghnd_ledger_died(struct ghnd_ledger *ledger, const char *id, int *ret_attempts,
                                  struct ghn_err *err) GHN_MUST_CHECK;
 
-/* Removes the job that ended first, however long it took, if more than `keep` have ended or it did
- * so more than max_age_ms ago; *ret_id is the one, if *ret_found. */
-enum ghn_status ghnd_ledger_remove_one(struct ghnd_ledger *ledger, int64_t keep, int64_t max_age_ms,
-                                       bool *ret_found, char ret_id[GHND_JOB_ID + 1],
-                                       struct ghn_err *err) GHN_MUST_CHECK;
+/* The job that ended first, however long it took, if more than `keep` have ended or it did so more
+ * than max_age_ms ago: *ret_number and *ret_id, if *ret_found, which is no sound id in a damaged
+ * entry. */
+enum ghn_status ghnd_ledger_expired(struct ghnd_ledger *ledger, int64_t keep, int64_t max_age_ms,
+                                    bool *ret_found, int64_t *ret_number,
+                                    char ret_id[GHND_JOB_ID + 1],
+                                    struct ghn_err *err) GHN_MUST_CHECK;
+
+/* Removes the entry of a job that has ended. */
+enum ghn_status ghnd_ledger_remove(struct ghnd_ledger *ledger, int64_t number,
+                                   struct ghn_err *err) GHN_MUST_CHECK;
 
 /* Whether a text has the form of a job's id: GHND_JOB_ID lower-case letters and digits. */
 bool ghnd_job_id_is_sound(const char *id);

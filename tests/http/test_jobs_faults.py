@@ -282,6 +282,19 @@ class Faults(unittest.TestCase):
         with self.daemon("--state-dir", os.path.relpath(self.folder)) as daemon:
             self.assert_failed(jobs.finished(daemon, job["id"]), "damaged_job", "state-dir", "lock")
 
+    def test_a_removal_that_was_cut_short(self):
+        """A folder that was on its way out goes, or comes back where its job is still in the ledger."""
+        with self.daemon() as daemon:
+            kept, gone = (jobs.done(daemon, jobs.short(steps=1))["id"] for _ in range(2))
+        folder = os.path.join(self.folder, "jobs")
+        for name in (kept, gone):
+            os.rename(os.path.join(folder, name), os.path.join(folder, name + ".removed"))
+        with contextlib.closing(sqlite3.connect(os.path.join(self.folder, "jobs.sqlite"), timeout=10)) as db, db:
+            db.execute("DELETE FROM jobs WHERE id = ?", (gone,))
+        with self.daemon() as daemon:
+            self.assertEqual({kept, "lock"}, set(os.listdir(folder)))
+            self.assert_good_parameters(daemon, kept)
+
     def test_parameters_that_cannot_be_read(self):
         """That is not the same as that there are none."""
         with self.daemon() as daemon:

@@ -107,6 +107,18 @@ static const char *next(struct fixture *f, const char *const *but, int n) {
     return id;
 }
 
+/* Removes the job whose time is over, *id; false if there is none. */
+static bool remove_one(struct fixture *f, int64_t keep, int64_t max_age_ms, char *id) {
+    struct ghn_err err = GHN_ERR_INIT;
+    int64_t number = 0;
+    bool found = false;
+    assert_int_equal(GHN_OK,
+                     ghnd_ledger_expired(f->ledger, keep, max_age_ms, &found, &number, id, &err));
+    if (found)
+        assert_int_equal(GHN_OK, ghnd_ledger_remove(f->ledger, number, &err));
+    return found;
+}
+
 static const char A[] = "aaaaaaaaaaaaaaa1", B[] = "aaaaaaaaaaaaaaa2", C[] = "aaaaaaaaaaaaaaa3";
 
 static void test_a_job_survives_the_daemon(void **state) {
@@ -209,15 +221,12 @@ static bool is_new(struct fixture *f) {
 /* Also a ledger from which every job was removed is none that was just made. */
 static void test_a_new_ledger_is_told_from_an_empty_one(void **state) {
     struct fixture *f = *state;
-    struct ghn_err err = GHN_ERR_INIT;
     char id[GHND_JOB_ID + 1];
-    bool found = false;
     assert_true(is_new(f));
     add(f, A);
     assert_false(is_new(f));
     assert_true(move(f, A, GHND_JOB_CANCELLED));
-    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 0, 60000, &found, id, &err));
-    assert_true(found);
+    assert_true(remove_one(f, 0, 60000, id));
     reopen(f);
     assert_false(is_new(f));
 }
@@ -298,24 +307,18 @@ static void test_attempts(void **state) {
 
 static void test_retention(void **state) {
     struct fixture *f = *state;
-    struct ghn_err err = GHN_ERR_INIT;
     char id[GHND_JOB_ID + 1] = "";
-    bool found = true;
     add(f, A);
     add(f, B);
     add(f, C);
-    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 0, 0, &found, id, &err));
-    assert_false(found); /* none has ended */
+    assert_false(remove_one(f, 0, 0, id)); /* none has ended */
     assert_true(move(f, A, GHND_JOB_SUCCEEDED));
     assert_true(move(f, C, GHND_JOB_FAILED));
-    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 2, 60000, &found, id, &err));
-    assert_false(found);
-    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 1, 60000, &found, id, &err));
-    assert_true(found);
+    assert_false(remove_one(f, 2, 60000, id));
+    assert_true(remove_one(f, 1, 60000, id));
     assert_string_equal(A, id);
     tamper(f, "UPDATE jobs SET finished = 1000 WHERE id = 'aaaaaaaaaaaaaaa3'");
-    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 9, 60000, &found, id, &err));
-    assert_true(found);
+    assert_true(remove_one(f, 9, 60000, id));
     assert_string_equal(C, id);
     assert_int_equal(GHND_JOB_QUEUED, get(f, B).state);
 }
@@ -323,9 +326,7 @@ static void test_retention(void **state) {
 /* A long job that ends last is the newest result, whenever it was asked for. */
 static void test_what_ended_first_goes_first(void **state) {
     struct fixture *f = *state;
-    struct ghn_err err = GHN_ERR_INIT;
     char id[GHND_JOB_ID + 1] = "";
-    bool found = false;
     add(f, A);
     add(f, B);
     add(f, C);
@@ -333,14 +334,11 @@ static void test_what_ended_first_goes_first(void **state) {
     assert_true(move(f, C, GHND_JOB_SUCCEEDED));
     assert_true(move(f, A, GHND_JOB_SUCCEEDED));
     tamper(f, "UPDATE jobs SET finished = finished - 1000 WHERE id <> 'aaaaaaaaaaaaaaa1'");
-    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 1, 60000, &found, id, &err));
-    assert_true(found);
+    assert_true(remove_one(f, 1, 60000, id));
     assert_string_equal(B, id);
-    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 1, 60000, &found, id, &err));
-    assert_true(found);
+    assert_true(remove_one(f, 1, 60000, id));
     assert_string_equal(C, id);
-    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 1, 60000, &found, id, &err));
-    assert_false(found);
+    assert_false(remove_one(f, 1, 60000, id));
     assert_int_equal(GHND_JOB_SUCCEEDED, get(f, A).state);
 }
 
@@ -371,7 +369,6 @@ static void test_a_damaged_row_ends(void **state) {
     struct fixture *f = *state;
     struct ghn_err err = GHN_ERR_INIT;
     char id[GHND_JOB_ID + 1];
-    bool found = false;
     add(f, A);
     add(f, B);
     tamper(f, "UPDATE jobs SET steps = -1 WHERE id = 'aaaaaaaaaaaaaaa1'");
@@ -381,8 +378,7 @@ static void test_a_damaged_row_ends(void **state) {
     assert_int_equal(1, counts[GHND_JOB_QUEUED]);
     assert_int_equal(1, counts[GHND_JOB_FAILED]);
     assert_true(get(f, A).finished > INT64_C(1500000000000));
-    assert_int_equal(GHN_OK, ghnd_ledger_remove_one(f->ledger, 0, 60000, &found, id, &err));
-    assert_true(found);
+    assert_true(remove_one(f, 0, 60000, id));
     assert_string_equal(A, id);
 }
 
