@@ -208,11 +208,42 @@ static bool parse(struct ghnd_request *request, struct work *work) {
     return true;
 }
 
-static bool make_network(struct ghnd_request *request, struct work *work) {
-    const struct ghn_request_options options = {.limits = &request->snapshot->limits};
-    struct ghn_err err = GHN_ERR_INIT;
+/* The fields that may stand beside the network, for who misspells one: ours, and those of the
+ * recipe, whose names belong to `recipe`. */
+static void name_fields(json_t *recipe, const char *ret[], size_t n) {
+    static const char *const others[] = {"dataset", "model", "predict_class_layers", "parameters"};
+    size_t used = 0;
+    const char *key;
+    json_t *value;
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        ret[used++] = others[i];
+    json_object_foreach(recipe, key, value) {
+        if (used < n - 1)
+            ret[used++] = key;
+    }
+    ret[used] = NULL;
+}
+
+static enum ghn_status decode_network(const struct ghnd_request *request, struct work *work,
+                                      struct ghn_err *err) {
+    const char *also[64];
+    json_t *recipe = ghn_recipe_to_json(&work->recipe);
+    if (!recipe || json_object_set_new(recipe, "steps", json_null()) != 0 ||
+        json_object_set_new(recipe, "epochs", json_null()) != 0) {
+        json_decref(recipe);
+        return ghn_fail_memory(err);
+    }
+    name_fields(recipe, also, sizeof(also) / sizeof(also[0]));
+    const struct ghn_request_options options = {.limits = &request->snapshot->limits, .also = also};
     enum ghn_status status =
-        ghn_graph_from_request(work->network, &options, &work->stream->graph, &work->arch, &err);
+        ghn_graph_from_request(work->network, &options, &work->stream->graph, &work->arch, err);
+    json_decref(recipe);
+    return status;
+}
+
+static bool make_network(struct ghnd_request *request, struct work *work) {
+    struct ghn_err err = GHN_ERR_INIT;
+    enum ghn_status status = decode_network(request, work, &err);
     if (!ghnd_library_succeeded(request, status, &err))
         return false;
     if (!work->arch) {

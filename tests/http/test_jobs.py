@@ -244,6 +244,19 @@ class Jobs(SharedDaemon):
         self.assert_problem(self.daemon.request("POST", "/finetune", b"{}", {"Content-Type": "text/plain"}), 415,
                             "unsupported_media_type")
 
+    def test_what_fields_there_are(self):
+        """Whoever misspells one is shown them all, whatever form the network has."""
+        with open(os.path.join(ROOT, "proto/schemas/finetune-request.schema.json"), encoding="ascii") as file:
+            every = set(json.load(file)["properties"]) - {"dtype", "include_tensors"}
+        genotype = {"genotype", "net", "input", "num_classes"}
+        with open(os.path.join(ROOT, "proto/examples/genotype.request.json"), encoding="ascii") as file:
+            body = json.load(file)
+        for network, others in ((networks.tiny(), {"graph", *genotype}), (body, {"graph", "arch"})):
+            answer = jobs.submit(self.daemon, {**network, "dataset": "shapes", "momentun": 0.5})
+            self.assert_problem(answer, 400, "unknown_field", "momentun")
+            for name in every - others:
+                self.assertIn(f'"{name}"', answer.json()["detail"])
+
     def test_parameters_of_another_network(self):
         job = jobs.done(self.daemon, jobs.short(steps=1))
         file = self.daemon.get(f"/jobs/{job['id']}/parameters").body
