@@ -6,6 +6,9 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* What a sound name has, for messages. */
+#define GHND_DATASET_RULE "1 to 64 letters, digits, '_', '.' or '-' and does not begin with a dot"
+
 /* Whether a name is 1 to 64 letters, digits, '_', '.' or '-' and does not begin with a dot: nothing
  * that leads out of the folder. */
 bool ghnd_dataset_name_is_sound(const char *name);

@@ -16,6 +16,7 @@
 
 enum {
     MAX_KEPT = 64,
+    MAX_COMPLAINTS = 1024,
     PATH = 4352,
     /* A change that comes so soon after another may leave the time of the file as it is. */
     RACY_SECONDS = 2,
@@ -36,6 +37,13 @@ struct ghnd_description {
     struct ghn_err err;
 };
 
+/* What is known to be no data set, and was told. */
+struct ghnd_complaint {
+    struct ghnd_complaint *next;
+    uint64_t reason; /* its hash */
+    char name[];
+};
+
 void ghnd_datasets_init(struct ghnd_datasets *datasets) {
     *datasets = (struct ghnd_datasets){0};
     pthread_mutex_init(&datasets->lock, NULL);
@@ -53,6 +61,11 @@ void ghnd_datasets_done(struct ghnd_datasets *datasets) {
         free_description(datasets->first);
         datasets->first = next;
     }
+    while (datasets->complaints) {
+        struct ghnd_complaint *next = datasets->complaints->next;
+        free(datasets->complaints);
+        datasets->complaints = next;
+    }
     pthread_mutex_destroy(&datasets->lock);
 }
 
@@ -63,11 +76,16 @@ static uint64_t mix(uint64_t h, uint64_t x) {
     return h ^ (h >> 29);
 }
 
+static uint64_t hash(const char *text) {
+    uint64_t h = 1;
+    for (const char *p = text; *p; p++)
+        h = mix(h, (unsigned char)*p);
+    return h;
+}
+
 /* Adds a file or folder to a mark. Entries come in any order, so they are summed. */
 static void add_to_mark(struct mark *mark, const char *name, const struct stat *st) {
-    uint64_t h = 1;
-    for (const char *p = name; *p; p++)
-        h = mix(h, (unsigned char)*p);
+    uint64_t h = hash(name);
     h = mix(mix(h, (uint64_t)st->st_dev), (uint64_t)st->st_ino);
     h = mix(mix(h, (uint64_t)st->st_size), (uint64_t)st->st_mode);
     mark->sum += mix(mix(h, (uint64_t)st->st_mtim.tv_sec), (uint64_t)st->st_mtim.tv_nsec);
@@ -215,4 +233,48 @@ enum ghn_status ghnd_datasets_describe(struct ghnd_datasets *datasets, const cha
     if (status == GHN_OK)
         ret->name = name;
     return status;
+}
+
+/* --- What is none --- */
+
+/* The place where the complaint about that name is pointed to from, or where the list ends. Called
+ * with the lock held, like the next. */
+static struct ghnd_complaint **find_complaint(struct ghnd_datasets *datasets, const char *name) {
+    struct ghnd_complaint **at = &datasets->complaints;
+    while (*at && strcmp((*at)->name, name) != 0)
+        at = &(*at)->next;
+    return at;
+}
+
+/* Whether it was noted: no more than a bound are, and the rest is never told. */
+static bool add_complaint(struct ghnd_datasets *datasets, const char *name, uint64_t reason) {
+    size_t n = strlen(name) + 1;
+    struct ghnd_complaint *complaint =
+        datasets->n_complaints < MAX_COMPLAINTS ? malloc(sizeof(*complaint) + n) : NULL;
+    if (!complaint)
+        return false;
+    memcpy(complaint->name, name, n);
+    complaint->reason = reason;
+    complaint->next = datasets->complaints;
+    datasets->complaints = complaint;
+    datasets->n_complaints++;
+    return true;
+}
+
+bool ghnd_datasets_complain(struct ghnd_datasets *datasets, const char *name, const char *reason) {
+    pthread_mutex_lock(&datasets->lock);
+    struct ghnd_complaint **at = find_complaint(datasets, name), *known = *at;
+    bool news = false;
+    if (reason && !known) {
+        news = add_complaint(datasets, name, hash(reason));
+    } else if (reason) {
+        news = known->reason != hash(reason);
+        known->reason = hash(reason);
+    } else if (known) {
+        *at = known->next;
+        datasets->n_complaints--;
+        free(known);
+    }
+    pthread_mutex_unlock(&datasets->lock);
+    return news;
 }

@@ -6,11 +6,13 @@
 #define GHND_DATASETS_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "data/dataset.h"
 
 struct ghnd_description;
+struct ghnd_complaint;
 
 /* Thread-safe. */
 struct ghnd_datasets {
@@ -18,6 +20,8 @@ struct ghnd_datasets {
     struct ghnd_description *first; /* the latest first */
     int n;
     uint64_t scans; /* data sets that were looked at whole, for tests */
+    struct ghnd_complaint *complaints;
+    int n_complaints;
 };
 
 void ghnd_datasets_init(struct ghnd_datasets *datasets);
@@ -29,5 +33,9 @@ void ghnd_datasets_done(struct ghnd_datasets *datasets);
 enum ghn_status ghnd_datasets_describe(struct ghnd_datasets *datasets, const char *data_dir,
                                        const char *name, struct ghn_dataset *ret,
                                        struct ghn_err *err) GHN_MUST_CHECK;
+
+/* Notes why what is found under that name is no data set, or with NULL that it is one. true if that
+ * is news, and worth a line in the log: a list is asked for again and again. */
+bool ghnd_datasets_complain(struct ghnd_datasets *datasets, const char *name, const char *reason);
 
 #endif

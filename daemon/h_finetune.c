@@ -283,10 +283,13 @@ static bool check_dataset(struct ghnd_request *request, struct work *work) {
     const char *name = work->row.dataset;
     struct ghn_err err = GHN_ERR_INIT;
     struct ghn_dataset dataset;
-    enum ghn_status status = GHN_IO;
-    if (ghnd_dataset_name_is_sound(name))
-        status = ghnd_datasets_describe(&request->app->datasets, request->snapshot->config.data_dir,
-                                        name, &dataset, &err);
+    if (!ghnd_dataset_name_is_sound(name)) {
+        ghnd_problem_set(&request->problem, GHND_E_UNKNOWN_DATASET, "dataset",
+                         "\"%.64s\" is no name of a data set, which has " GHND_DATASET_RULE, name);
+        return false;
+    }
+    enum ghn_status status = ghnd_datasets_describe(
+        &request->app->datasets, request->snapshot->config.data_dir, name, &dataset, &err);
     if (status == GHN_IO || status == GHN_UNSUPPORTED_FILE) {
         ghnd_problem_set(&request->problem, GHND_E_UNKNOWN_DATASET, "dataset",
                          "there is no data set \"%.64s\"; GET /datasets lists them", name);

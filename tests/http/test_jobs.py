@@ -240,6 +240,8 @@ class Jobs(SharedDaemon):
                 (small, 422, "shape_mismatch", None)):
             with self.subTest(code=code, where=where):
                 self.assert_problem(jobs.submit(self.daemon, body), status, code, where)
+        answer = jobs.submit(self.daemon, tiny(dataset="my photos"))
+        self.assertIn("1 to 64 letters, digits", answer.json()["detail"])
         self.assert_problem(self.daemon.request("POST", "/finetune", b"{", jobs.JSON), 400, "json")
         self.assert_problem(self.daemon.request("POST", "/finetune", b"{}", {"Content-Type": "text/plain"}), 415,
                             "unsupported_media_type")

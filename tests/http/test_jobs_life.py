@@ -361,6 +361,29 @@ class Life(unittest.TestCase):
             self.assertEqual(("failed", "unknown_dataset"), (job["state"], job["error"]["code"]))
             self.assert_problem(jobs.submit(daemon, jobs.short(dataset="pictures")), 404, "unknown_dataset")
 
+    def test_what_is_no_data_set(self):
+        """It is left out, and the log says why: once, and again when the reason changes."""
+        data = os.path.join(self.folder, "data")
+        for name in ("my photos", "empty", "good", ".hidden"):
+            os.makedirs(os.path.join(data, name))
+        shutil.rmtree(os.path.join(data, "good"))
+        self.write_cifar(os.path.join(data, "good"))
+        with self.daemon("--log-format", "json") as daemon:
+            def told():
+                for _ in range(3):
+                    names = [entry["name"] for entry in daemon.get("/datasets").json()["datasets"]]
+                    self.assertEqual(["good", "shapes"], names)
+                return {line["name"]: line["detail"] for line in daemon.log_lines(msg="not a data set")}
+            lines = told()
+            self.assertEqual({"my photos", "empty"}, set(lines))
+            self.assertIn("1 to 64 letters", lines["my photos"])
+            self.assertEqual(2, len(daemon.log_lines(msg="not a data set")))
+            os.rmdir(os.path.join(data, "empty"))
+            with open(os.path.join(data, "empty"), "wb"):
+                pass
+            self.assertNotEqual(lines["empty"], told()["empty"])
+            self.assertEqual(3, len(daemon.log_lines(msg="not a data set")))
+
     @staticmethod
     def write_cifar(folder):
         os.makedirs(folder)
