@@ -322,6 +322,17 @@ static enum ghn_status make_absolute(char **path, const char *option, struct ghn
     return set_text(path, whole, err);
 }
 
+static enum ghn_status set_folders(struct ghnd_config *config, struct ghn_err *err) {
+    enum ghn_status status = default_state_dir(config, err);
+    if (status == GHN_OK)
+        status = default_data_dir(config, err);
+    if (status == GHN_OK)
+        status = make_absolute(&config->state_dir, "--state-dir", err);
+    if (status == GHN_OK)
+        status = make_absolute(&config->data_dir, "--data-dir", err);
+    return status;
+}
+
 enum ghn_status ghnd_config_read(int argc, char **argv, enum ghnd_command *ret_command,
                                  struct ghnd_config *ret, struct ghn_err *err) {
     struct ghnd_config config = {0};
@@ -334,14 +345,8 @@ enum ghn_status ghnd_config_read(int argc, char **argv, enum ghnd_command *ret_c
             read_file(&config, config.config ? config.config : DEFAULT_FILE, config.config, err);
     if (status == GHN_OK && command == GHND_SERVE)
         status = read_arguments(argc, argv, NULL, &command, &config, err);
-    if (status == GHN_OK)
-        status = default_state_dir(&config, err);
-    if (status == GHN_OK)
-        status = default_data_dir(&config, err);
-    if (status == GHN_OK)
-        status = make_absolute(&config.state_dir, "--state-dir", err);
-    if (status == GHN_OK)
-        status = make_absolute(&config.data_dir, "--data-dir", err);
+    if (status == GHN_OK && command == GHND_SERVE)
+        status = set_folders(&config, err);
     if (status != GHN_OK) {
         ghnd_config_done(&config);
         return status;

@@ -57,6 +57,17 @@ class Start(unittest.TestCase):
         self.assertEqual(0, run.returncode)
         self.assertRegex(run.stdout, r"^ghnd \d+\.\d+\.\d+\n$")
 
+    def test_help_and_version_need_no_home(self):
+        def nobody():
+            if os.geteuid() == 0:
+                os.setuid(65534)
+        os.chmod(self.folder, 0o755)
+        program = shutil.copy(GHND, self.path("ghnd"))  # where everybody may run it
+        for option in ("--version", "--help"):
+            run = subprocess.run([program, option], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                                 timeout=60, env={"PATH": os.environ["PATH"]}, preexec_fn=nobody)
+            self.assertEqual((0, ""), (run.returncode, run.stderr))
+
     def test_no_checkpoint(self):
         line = self.fails()
         self.assertIn("--checkpoint FILE", line)
