@@ -31,8 +31,8 @@ in f64 leaves its own course by 0.1 in the norm within three steps when its weig
 6e-8 of their values, which is the rounding of f32. From the trained one without warm-up
 (--warmup-steps 0) losses were within 2e-4 and norms within 1e-2.
 
-With AVX-512 the two sides' courses part sooner than with AVX2, as they round differently there. --lr 0
-shows that it is the course: every step then has the same weights on both sides.
+--lr 0 gives every step the same weights on both sides, so that a step is seen without the course before
+it.
 
 --bf16 times ours a second time, with the networks in bf16 as ghn train has them where the processor
 can; how far its losses are from the reference's is printed, and not held against it.
