@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+enum { MAX_FIELDS = 64 };
+
 /* Whether the n characters are a token (RFC 9110, section 5.6.2). */
 static bool is_token(const char *s, size_t n) {
     static const char others[] = "!#$%&'*+-.^_`|~";
@@ -130,12 +132,31 @@ bool ghnd_guard_framing(const struct ghnd_header *header, const char *version, u
     return true;
 }
 
-bool ghnd_guard_target(const char *target) {
-    for (const char *p = target; *p; p++)
+const char *ghnd_guard_target(const char *target) {
+    bool query = false;
+    int fields = 0;
+    for (const char *p = target; *p; p++) {
         if ((unsigned char)*p <= 0x20 || (unsigned char)*p >= 0x7F ||
             (p[0] == '%' && p[1] == '0' && p[2] == '0'))
-            return false;
-    return true;
+            return "the target of the request holds characters that it must not";
+        query = query || *p == '?';
+        fields += query && (*p == '?' || *p == '&');
+    }
+    return fields > MAX_FIELDS ? "the target of the request has too many fields" : NULL;
+}
+
+const char *ghnd_guard_path(const char *target, const char **ret_authority, size_t *ret_n) {
+    static const char *const schemes[] = {"http://", "https://"};
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++) {
+        size_t n = strlen(schemes[i]);
+        if (strncasecmp(target, schemes[i], n) != 0)
+            continue;
+        *ret_authority = target + n;
+        *ret_n = strcspn(target + n, "/");
+        target += n + *ret_n;
+        return *target ? target : "/";
+    }
+    return target;
 }
 
 bool ghnd_guard_token(const char *authorization, const char *token) {

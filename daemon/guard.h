@@ -5,6 +5,7 @@
 
 #include <microhttpd.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "part.h"
@@ -27,9 +28,14 @@ void ghnd_header_read(struct MHD_Connection *connection, struct ghnd_header *ret
 bool ghnd_guard_framing(const struct ghnd_header *header, const char *version, uint64_t *ret_length,
                         struct ghnd_problem *problem);
 
-/* Whether a request's target, before decoding, is printable ASCII without an encoded NUL, at which
- * MHD would cut it off. */
-bool ghnd_guard_target(const char *target);
+/* Why a request's target, before decoding, is refused; NULL if it is not: if it is printable ASCII
+ * without an encoded NUL, at which MHD would cut it off, and its query has no more fields than MHD
+ * has memory for. */
+const char *ghnd_guard_target(const char *target);
+
+/* The path of a decoded target: of http://AUTHORITY/PATH without what is before it. Then
+ * *ret_authority and *ret_n are that, which stands in the place of Host; else they stay. */
+const char *ghnd_guard_path(const char *target, const char **ret_authority, size_t *ret_n);
 
 /* Whether `authorization` is "Bearer TOKEN", compared in a time that does not tell how much is
  * right.

@@ -21,7 +21,7 @@ struct ghnd_request *ghnd_request_new(struct ghnd_app *app, struct MHD_Connectio
     request->started_us = ghnd_now_us();
     request->route = GHND_ROUTE_NONE;
     request->method = GHND_OTHER_METHOD;
-    request->bad_target = !ghnd_guard_target(target);
+    request->bad_target = ghnd_guard_target(target);
     uint64_t number = atomic_fetch_add(&app->id_count, 1);
     (void)snprintf(request->id, sizeof(request->id), "%016llx",
                    (unsigned long long)ghn_rng_bits(app->id_seed, 0, number));
@@ -203,12 +203,14 @@ void ghnd_request_check(struct ghnd_request *request, const char *url, const cha
     request->body_announced = length;
     adopt_id(request, header.request_id);
     if (request->bad_target) {
-        ghnd_problem_set(&request->problem, GHND_E_BAD_REQUEST, "",
-                         "the target of the request holds characters that it must not");
+        ghnd_problem_set(&request->problem, GHND_E_BAD_REQUEST, "", "%s", request->bad_target);
         request->close = true;
         return;
     }
-    request->route = ghnd_route_find(url, request->method, request->path_id);
+    const char *authority; /* of which there is only one here */
+    size_t n_authority;
+    const char *path = ghnd_guard_path(url, &authority, &n_authority);
+    request->route = ghnd_route_find(path, request->method, request->path_id);
     request->last_event = header.last_event;
     request->condition = header.condition;
     (void)MHD_get_connection_values(request->connection, MHD_GET_ARGUMENT_KIND, note_query,

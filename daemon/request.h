@@ -71,7 +71,7 @@ struct ghnd_request {
     const char *key, *last_event;    /* header fields, within MHD's memory; NULL where absent */
     struct ghnd_condition condition; /* likewise */
     bool has_body;                   /* the header announces one */
-    bool bad_target;                 /* the request's target holds what it must not */
+    const char *bad_target;          /* why the request's target is refused, static; NULL: not */
     bool suspended; /* counted in app->suspended; only the HTTP thread looks at it */
     bool close;     /* the connection is to end after the answer */
     char id[65];

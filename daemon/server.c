@@ -56,6 +56,15 @@ static void on_connection(void *context, struct MHD_Connection *connection, void
 
 /* --- A request's first line and its end --- */
 
+/* Empties the query of a target that will be refused. The text is the library's, which has not
+ * taken it apart yet: with a great many fields it would run out of memory, and then not even have
+ * enough for its own refusal, so that the client would wait in vain. */
+static void cut_query(const char *target) {
+    char *query = strchr((char *)(uintptr_t)target, '?');
+    if (query && query[1])
+        query[1] = '\0';
+}
+
 static void *on_first_line(void *context, const char *target, struct MHD_Connection *connection) {
     struct ghnd_app *app = context;
     const union MHD_ConnectionInfo *info =
@@ -64,6 +73,8 @@ static void *on_first_line(void *context, const char *target, struct MHD_Connect
     if (!conn)
         return NULL; /* there was no memory for it; on_request closes the connection */
     struct ghnd_request *request = ghnd_request_new(app, connection, conn, target);
+    if (request && request->bad_target)
+        cut_query(target);
     /* The first request's deadline runs from the connection on. */
     if (request && atomic_load(&conn->phase) == GHND_PHASE_IDLE)
         ghnd_conn_enter(conn, GHND_PHASE_HEADER,

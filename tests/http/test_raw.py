@@ -109,6 +109,22 @@ class Raw(SharedDaemon):
         self.assertIn(b'"code":"unsupported_transfer_encoding"', answer)
         self.assertEqual([501], statuses(answer))
 
+    def test_many_fields_of_a_query(self):
+        """More than the library has memory for are refused at once, whatever else stands there."""
+        for query in (b"a&" * 65, b"a&" * 14000, b"?" * 500, b"a?" + b"b&" * 5000 + b"?c"):
+            answer = self.exchange(b"GET /jobs?" + query + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+            self.assertEqual([400], statuses(answer), answer)
+            self.assertIn(b"too many fields", answer)
+        self.assertEqual([200], statuses(self.exchange(b"GET /healthz?" + b"a&" * 60 + b" HTTP/1.0\r\n\r\n")))
+
+    def test_absolute_targets(self):
+        for target, code in ((b"http://x/healthz", 200), (b"HTTP://x:80/models/first", 200),
+                             (b"https://x/jobs?limit=1", 200), (b"http://x", 404), (b"http://x/nothing", 404), (b"ftp://x/healthz", 404),
+                             (b"http://x?healthz", 404)):
+            with self.subTest(target):
+                answer = self.exchange(b"GET " + target + b" HTTP/1.1\r\nHost: y\r\nConnection: close\r\n\r\n")
+                self.assertEqual([code], statuses(answer), answer)
+
     def test_pipelined_requests_have_their_answers_in_order(self):
         with self.daemon.socket() as raw:
             raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + post(LENGTH, body=BODY) +
