@@ -48,7 +48,9 @@ static enum MHD_Result note(void *context, enum MHD_ValueKind kind, const char *
     }
     const char *text = value ? value : "";
     if (names(key, "Host"))
-        header->n_host++;
+        header->n_host++, header->host = text;
+    else if (names(key, "Origin"))
+        header->n_origin++, header->origin = text;
     else if (names(key, "Content-Length"))
         header->n_length++, header->length = text;
     else if (names(key, "Transfer-Encoding"))
@@ -157,6 +159,18 @@ const char *ghnd_guard_path(const char *target, const char **ret_authority, size
         return *target ? target : "/";
     }
     return target;
+}
+
+bool ghnd_guard_origin(const struct ghnd_header *header, const char *authority, size_t n,
+                       struct ghnd_problem *problem) {
+    const char *of = header->origin ? strstr(header->origin, "://") : NULL;
+    if (header->n_origin == 0 || (header->n_origin == 1 && of && strlen(of + 3) == n &&
+                                  strncasecmp(of + 3, authority, n) == 0))
+        return true;
+    ghnd_problem_set(problem, GHND_E_FOREIGN_ORIGIN, "Origin",
+                     "the page is of %.100s, and the server was asked for as %.*s", header->origin,
+                     n < 100 ? (int)n : 100, authority);
+    return false;
 }
 
 bool ghnd_guard_token(const char *authorization, const char *token) {

@@ -13,8 +13,9 @@
 
 /* The fields of interest; texts are within MHD's memory and NULL where absent. */
 struct ghnd_header {
-    int n_host, n_length, n_transfer, n_type, n_authorization, n_key;
+    int n_host, n_origin, n_length, n_transfer, n_type, n_authorization, n_key;
     bool malformed; /* a name or value holds characters that it must not */
+    const char *host, *origin;
     const char *length, *transfer, *type, *encoding, *authorization, *request_id;
     const char *key, *last_event; /* Idempotency-Key, Last-Event-ID */
     struct ghnd_condition condition;
@@ -36,6 +37,11 @@ const char *ghnd_guard_target(const char *target);
 /* The path of a decoded target: of http://AUTHORITY/PATH without what is before it. Then
  * *ret_authority and *ret_n are that, which stands in the place of Host; else they stay. */
 const char *ghnd_guard_path(const char *target, const char **ret_authority, size_t *ret_n);
+
+/* Whether a request is no web page's, or of a page of the server of those n characters, and not of
+ * another one, which has made a browser send it; false after setting problem. */
+bool ghnd_guard_origin(const struct ghnd_header *header, const char *authority, size_t n,
+                       struct ghnd_problem *problem);
 
 /* Whether `authorization` is "Bearer TOKEN", compared in a time that does not tell how much is
  * right.

@@ -207,8 +207,8 @@ void ghnd_request_check(struct ghnd_request *request, const char *url, const cha
         request->close = true;
         return;
     }
-    const char *authority; /* of which there is only one here */
-    size_t n_authority;
+    const char *authority = header.host ? header.host : "";
+    size_t n_authority = strlen(authority);
     const char *path = ghnd_guard_path(url, &authority, &n_authority);
     request->route = ghnd_route_find(path, request->method, request->path_id);
     request->last_event = header.last_event;
@@ -217,7 +217,8 @@ void ghnd_request_check(struct ghnd_request *request, const char *url, const cha
                                     &request->query);
     if (ghnd_app_life(request->app) >= GHND_STOPPING)
         ghnd_problem_set_meaning(&request->problem, GHND_E_SHUTTING_DOWN);
-    else if (check_route(request, &header) && check_key(request, &header) &&
+    else if (ghnd_guard_origin(&header, authority, n_authority, &request->problem) &&
+             check_route(request, &header) && check_key(request, &header) &&
              check_body(request, &header, length))
         check_accept(request, &header);
 }

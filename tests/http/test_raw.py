@@ -125,6 +125,18 @@ class Raw(SharedDaemon):
                 answer = self.exchange(b"GET " + target + b" HTTP/1.1\r\nHost: y\r\nConnection: close\r\n\r\n")
                 self.assertEqual([code], statuses(answer), answer)
 
+    def test_origins(self):
+        """A page of another site cannot make a browser ask for anything."""
+        for origin, host, code in ((b"http://a:8080", b"a:8080", 200), (b"https://A", b"a", 200),
+                                   (b"http://b:8080", b"a:8080", 403), (b"http://a:8081", b"a:8080", 403),
+                                   (b"http://a", b"a:8080", 403), (b"null", b"a:8080", 403), (b"", b"a", 403),
+                                   (b"http://a.b", b"a", 403), (b"http://a\r\nOrigin: http://a", b"a", 403)):
+            with self.subTest(origin, host=host):
+                answer = self.exchange(post(b"Origin: " + origin, LENGTH, b"Connection: close", body=BODY,
+                                            host=b"Host: " + host + b"\r\n"))
+                self.assertEqual([code], statuses(answer), answer)
+                self.assertEqual(code == 403, b'"code":"foreign_origin"' in answer)
+
     def test_pipelined_requests_have_their_answers_in_order(self):
         with self.daemon.socket() as raw:
             raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n" + post(LENGTH, body=BODY) +
