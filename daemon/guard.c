@@ -69,6 +69,8 @@ static enum MHD_Result note(void *context, enum MHD_ValueKind kind, const char *
         header->condition.range = text;
     else if (names(key, "If-Range"))
         header->condition.if_range = text;
+    else if (names(key, "If-Match"))
+        header->condition.if_match = text;
     else if (names(key, "If-None-Match"))
         header->condition.if_none_match = text;
     else if (names(key, "X-Request-Id"))

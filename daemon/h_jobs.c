@@ -189,6 +189,10 @@ static void choose_part(struct ghnd_request *request, int64_t size) {
     case GHND_PART_UNCHANGED: /* sent with the length that the file has, but without it */
         reply->status = MHD_HTTP_NOT_MODIFIED;
         break;
+    case GHND_PART_ANOTHER:
+        ghnd_problem_set(&request->problem, GHND_E_PRECONDITION_FAILED, "If-Match",
+                         "the file is now %s", reply->etag);
+        break;
     case GHND_PART_BEHIND:
         ghnd_problem_set(&request->problem, GHND_E_RANGE_NOT_SATISFIABLE, "Range",
                          "the file has %lld bytes", (long long)size);

@@ -15,8 +15,8 @@ static const int64_t bounds[GHND_N_BUCKETS] = {500,     1000,    2500,    5000, 
 
 /* Every status that is sent; 0 is a connection that broke before there was one. */
 static const int statuses[GHND_N_STATUSES] = {0,   200, 202, 204, 206, 304, 400, 401, 403, 404,
-                                              405, 406, 408, 411, 413, 414, 415, 416, 417, 422,
-                                              429, 431, 499, 500, 501, 503, 505, 507};
+                                              405, 406, 408, 411, 412, 413, 414, 415, 416, 417,
+                                              422, 429, 431, 499, 500, 501, 503, 505, 507};
 
 static int status_index(int status) {
     for (int i = 1; i < GHND_N_STATUSES && statuses[i]; i++)

@@ -24,7 +24,7 @@ enum ghnd_step {
 
 extern const char *const ghnd_step_names[GHND_N_STEPS];
 
-enum { GHND_N_BUCKETS = 15, GHND_N_STATUSES = 28 };
+enum { GHND_N_BUCKETS = 15, GHND_N_STATUSES = 29 };
 
 struct ghnd_histogram {
     _Atomic uint64_t buckets[GHND_N_BUCKETS + 1]; /* not cumulative; the last is +Inf */

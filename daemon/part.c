@@ -4,14 +4,14 @@
 #include <string.h>
 #include <strings.h>
 
-/* Whether a list of entity tags, W/ before them or not, has etag, or is "*". */
-static bool lists(const char *list, const char *etag) {
+/* Whether a list of entity tags has etag, if `weak` also with W/ before it, or is "*". */
+static bool lists(const char *list, const char *etag, bool weak) {
     size_t n = strlen(etag);
     list += strspn(list, " \t");
     if (strcmp(list, "*") == 0)
         return true;
     while (*list) {
-        if (strncmp(list, "W/", 2) == 0)
+        if (weak && strncmp(list, "W/", 2) == 0)
             list += 2;
         if (strncmp(list, etag, n) == 0)
             return true;
@@ -60,7 +60,9 @@ static enum ghnd_part read_range(const char *range, int64_t size, int64_t *ret_f
 
 enum ghnd_part ghnd_part_wanted(const struct ghnd_condition *condition, const char *etag,
                                 int64_t size, int64_t *ret_first, int64_t *ret_n) {
-    if (condition->if_none_match && lists(condition->if_none_match, etag))
+    if (condition->if_match && !lists(condition->if_match, etag, false))
+        return GHND_PART_ANOTHER;
+    if (condition->if_none_match && lists(condition->if_none_match, etag, true))
         return GHND_PART_UNCHANGED;
     if (!condition->range || (condition->if_range && strcmp(condition->if_range, etag) != 0))
         return GHND_PART_ALL;

@@ -1,5 +1,5 @@
-/* Which part of a file a request asks for: Range, If-Range and If-None-Match (RFC 9110, sections 13
- * and 14). Knows nothing of HTTP's library, so that tests can call it. */
+/* Which part of a file a request asks for: Range, If-Range, If-Match and If-None-Match (RFC 9110,
+ * sections 13 and 14). Knows nothing of HTTP's library, so that tests can call it. */
 #ifndef GHND_PART_H
 #define GHND_PART_H
 
@@ -7,12 +7,13 @@
 
 /* Values of the header fields, NULL where absent. */
 struct ghnd_condition {
-    const char *range, *if_range, *if_none_match;
+    const char *range, *if_range, *if_none_match, *if_match;
 };
 
 enum ghnd_part {
     GHND_PART_ALL,
     GHND_PART_SOME,      /* n > 0 bytes from `first` on */
+    GHND_PART_ANOTHER,   /* it asks for another file than this one */
     GHND_PART_UNCHANGED, /* the client has this file already */
     GHND_PART_BEHIND,    /* all that it asks for lies behind the end */
 };

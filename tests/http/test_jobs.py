@@ -69,6 +69,11 @@ class Jobs(SharedDaemon):
             same = self.daemon.request("GET", path, headers={"If-None-Match": f'"other", {etag}'}, connection=connection)
             self.assertEqual((304, b"", etag), (same.status, same.body, same.headers["ETag"]))
             self.assertIn(same.headers["Content-Length"], (None, str(size)))
+            same = self.daemon.request("GET", path, headers={"If-Match": etag}, connection=connection)
+            self.assertEqual((200, whole.body), (same.status, same.body))
+            other = self.daemon.request("GET", path, headers={"If-Match": '"other"', "Range": "bytes=5-"},
+                                        connection=connection)
+            self.assert_problem(other, 412, "precondition_failed", "If-Match")
             behind = self.daemon.request("GET", path, headers={"Range": f"bytes={size}-"}, connection=connection)
             self.assert_problem(behind, 416, "range_not_satisfiable", "Range")
             self.assertEqual(f"bytes */{size}", behind.headers["Content-Range"])

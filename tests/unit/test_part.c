@@ -1,6 +1,7 @@
-/* Which part of a file Range, If-Range and If-None-Match ask for. */
+/* Which part of a file Range, If-Range, If-Match and If-None-Match ask for. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -14,7 +15,8 @@ static const char etag[] = "\"abc\"";
 
 static enum ghnd_part wanted(const char *range, const char *if_range, const char *if_none_match,
                              int64_t *ret_first, int64_t *ret_n) {
-    const struct ghnd_condition condition = {range, if_range, if_none_match};
+    const struct ghnd_condition condition = {
+        .range = range, .if_range = if_range, .if_none_match = if_none_match};
     *ret_first = *ret_n = -1;
     return ghnd_part_wanted(&condition, etag, SIZE, ret_first, ret_n);
 }
@@ -79,11 +81,28 @@ static void what_is_there_is_not_sent_again(void **state) {
         assert_int_equal(GHND_PART_SOME, wanted("bytes=1-2", NULL, other[i], &first, &n));
 }
 
+static void another_file_is_not_sent(void **state) {
+    (void)state;
+    static const struct {
+        const char *if_match;
+        bool same;
+    } cases[] = {{"\"abc\"", true},    {"*", true},         {"\"x\", \"abc\"", true}, {"", false},
+                 {"W/\"abc\"", false}, {"\"abcd\"", false}, {"\"x\"", false}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        const struct ghnd_condition condition = {
+            .range = "bytes=1-2", .if_none_match = etag, .if_match = cases[i].if_match};
+        int64_t first, n;
+        assert_int_equal(cases[i].same ? GHND_PART_UNCHANGED : GHND_PART_ANOTHER,
+                         ghnd_part_wanted(&condition, etag, SIZE, &first, &n));
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ranges),
         cmocka_unit_test(a_range_of_another_file_is_not_looked_at),
         cmocka_unit_test(what_is_there_is_not_sent_again),
+        cmocka_unit_test(another_file_is_not_sent),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
