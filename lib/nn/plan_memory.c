@@ -104,7 +104,8 @@ enum ghn_status ghn__plan_memory(struct ghn_run *run, struct ghn_err *err) {
     if (status)
         return status;
     /* Beyond what there is a run would not fail but be killed. */
-    int64_t have = ghn_machine_memory();
+    int sharing = run->options.sharing > 1 ? run->options.sharing : 1;
+    int64_t have = ghn_machine_memory() / sharing;
     if (run->bytes > (size_t)have)
         return ghn_fail(err, GHN_TOO_LARGE, NULL,
                         "running the network for a batch of %d images takes %.3g GiB of memory; "

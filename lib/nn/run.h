@@ -50,14 +50,16 @@ struct ghn_run_options {
     enum ghn_precision precision;
     struct ghn_workspace *workspace; /* borrowed; NULL: memory of its own. From a forward pass to
                                         the backward pass behind it no other run may use it */
+    int sharing; /* runs that are under way at a time: each may have an equal part of the machine's
+                    memory; 0: this one alone */
 };
 
 struct ghn_run;
 
 /* Compiles arch, which must outlive the run. GHN_OUT_OF_RANGE (also as
- * ghn_precision_check), GHN_TOO_LARGE (more bytes than the machine has memory), GHN_NO_MEMORY, or
- * GHN_INTERNAL, naming the node, if the kernel library refuses it. The caller frees with
- * ghn_run_free. */
+ * ghn_precision_check), GHN_TOO_LARGE (more bytes than its part of the machine's memory),
+ * GHN_NO_MEMORY, or GHN_INTERNAL, naming the node, if the kernel library refuses it. The caller
+ * frees with ghn_run_free. */
 enum ghn_status ghn_run_new(const struct ghn_arch *arch, const struct ghn_run_options *options,
                             struct ghn_run **ret, struct ghn_err *err) GHN_MUST_CHECK;
 

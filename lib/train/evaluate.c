@@ -93,7 +93,8 @@ static enum ghn_status find_run(struct ghn__evaluator *evaluator, int n, struct 
     const struct ghn_run_options options = {.batch = n,
                                             .mode = evaluator->mode,
                                             .precision = evaluator->plan.precision,
-                                            .workspace = evaluator->plan.workspace};
+                                            .workspace = evaluator->plan.workspace,
+                                            .sharing = evaluator->plan.sharing};
     enum ghn_status status = *run ? GHN_OK : ghn_run_new(evaluator->plan.arch, &options, run, err);
     if (status == GHN_OK)
         *ret = *run;

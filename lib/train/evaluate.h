@@ -17,6 +17,7 @@ struct ghn__evaluation_plan {
     enum ghn_precision precision;
     int threads;                         /* of the loader; 0: one */
     struct ghn_workspace *workspace;     /* of the runs; NULL: each has its own */
+    int sharing;                         /* as struct ghn_run_options's */
     const struct ghn__held_images *held; /* these images, whatever first and max_images say; NULL:
                                             they are decoded as they are wanted */
 };

@@ -22,6 +22,7 @@ struct job {
     struct ghn_evaluate_nets_options options; /* defaults filled in */
     struct ghn__held_images *held;            /* NULL: too many to be held */
     struct ghn_net_scores *scores;
+    int sharing; /* networks at a time */
 
     pthread_mutex_t lock;
     enum ghn_status status;
@@ -184,6 +185,7 @@ static enum ghn_status evaluate(const struct job *job, const struct ghn_arch *ar
                                               .max_images = options->max_images,
                                               .batch = options->batch,
                                               .precision = options->precision,
+                                              .sharing = job->sharing,
                                               .held = job->held};
     struct ghn__evaluator *evaluator = NULL;
     struct ghn_score score = {.finite = true};
@@ -329,6 +331,8 @@ enum ghn_status ghn_evaluate_nets(const struct ghn_model *model, const struct gh
     if (status == GHN_OK)
         status = ghn_pool_new(options->threads, &pool, err);
     if (status == GHN_OK) {
+        int64_t most = ghn_pool_size(pool);
+        job.sharing = (int)(options->count < most ? options->count : most);
         pthread_mutex_init(&job.lock, NULL);
         ghn_pool_run(pool, (int)options->count, evaluate_net, &job);
         pthread_mutex_destroy(&job.lock);

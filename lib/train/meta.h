@@ -15,8 +15,8 @@
  * each written atomically, the checkpoint first. A training that was stopped, or killed and so
  * thrown back to its last state, goes on to the same numbers as one that was not, as long as it is
  * on a machine with the same instruction set; the number of threads does not matter. (But for
- * networks that one machine's memory is too small for, and not another's: they are left out of
- * their step.) */
+ * networks that do not fit into a thread's part of the memory on one machine and do on another, or
+ * with fewer threads: they are left out of their step.) */
 #ifndef GHN_TRAIN_META_H
 #define GHN_TRAIN_META_H
 

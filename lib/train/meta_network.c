@@ -101,7 +101,8 @@ static enum ghn_status prepare(const struct step *step, const struct worker *wor
     const struct ghn_run_options options = {.batch = n_images,
                                             .mode = GHN_MODE_TRAIN,
                                             .precision = step->recipe->precision,
-                                            .workspace = worker->workspace};
+                                            .workspace = worker->workspace,
+                                            .sharing = step->workers->n};
     enum ghn_status status = ghn_params_new(candidate->arch, &ret->params, err);
     if (status == GHN_OK)
         status = ghn_tape_write(step->tape, i, step->recipe->seed, ret->params, err);

@@ -1,5 +1,6 @@
 /* lib/nn/run.h against its plain twin: every case of nn_cases forward and backward, in f32 and in
  * bf16, and what the planner adds. */
+#include <limits.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -10,6 +11,7 @@
 #include <cmocka.h>
 
 #include "arch/op.h"
+#include "base/machine.h"
 #include "base/mem.h"
 #include "base/rng.h"
 #include "nn/parallel.h"
@@ -257,6 +259,25 @@ static void test_too_large(void **state) {
     ghn_arch_free(arch);
 }
 
+/* Of many runs at a time each may have its part of the memory only. */
+static void test_sharing(void **state) {
+    (void)state;
+    const struct nn_case c = {.input = "[3,8,8]",
+                              .nodes = "{'name':'out','op':'relu','inputs':['input']}"};
+    struct ghn_arch *arch = nn_case_arch(&c, false);
+    struct ghn_run_options options = {
+        .mode = GHN_MODE_TRAIN, .batch = 64, .precision = GHN_PRECISION_F32};
+    struct ghn_run *run = NULL;
+    assert_int_equal(ghn_run_new(arch, &options, &run, NULL), GHN_OK);
+    int64_t fits = ghn_machine_memory() / (int64_t)ghn_run_bytes(run);
+    ghn_run_free(run);
+    run = NULL;
+    options.sharing = (int)(fits < INT_MAX / 2 ? 2 * fits : INT_MAX);
+    assert_int_equal(ghn_run_new(arch, &options, &run, NULL), GHN_TOO_LARGE);
+    assert_null(run);
+    ghn_arch_free(arch);
+}
+
 /* Whether a network has convolutions: oneDNN splits the sums of their gradients among the threads
  * there are. (So it may those of linear layers, but not when they are as small as here.) */
 static bool has_convolutions(const struct ghn_arch *arch) {
@@ -379,6 +400,7 @@ int main(void) {
         cmocka_unit_test(test_repeats),
         cmocka_unit_test(test_repeats_bf16),
         cmocka_unit_test(test_too_large),
+        cmocka_unit_test(test_sharing),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(every_failed_allocation_is_survived),
         cmocka_unit_test(a_failed_pass_is_not_differentiated),
