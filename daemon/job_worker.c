@@ -32,12 +32,12 @@ static void close_handle(uv_handle_t *handle) {
 
 /* --- What it says, and does --- */
 
-/* Processor time that the worker has used so far; 0 if that cannot be told. */
+/* Processor time that the worker has used so far; -1 if that cannot be told. */
 static int64_t processor_ms(const struct ghnd_worker *worker) {
     clockid_t clock;
     struct timespec used;
     if (clock_getcpuclockid(worker->process.pid, &clock) != 0 || clock_gettime(clock, &used) != 0)
-        return 0;
+        return -1;
     return (int64_t)used.tv_sec * 1000 + used.tv_nsec / 1000000;
 }
 
@@ -221,7 +221,7 @@ static bool hangs(struct ghnd_worker *worker, int64_t now_ms) {
     if (now_ms - worker->alive_ms < worker->silence_ms)
         return false;
     int64_t used = processor_ms(worker);
-    bool works = used - worker->cpu_ms >= SIGN_OF_LIFE_MS;
+    bool works = used < 0 || used - worker->cpu_ms >= SIGN_OF_LIFE_MS;
     worker->cpu_ms = used;
     worker->alive_ms = now_ms;
     if (!works)

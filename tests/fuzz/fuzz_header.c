@@ -17,8 +17,12 @@ static void check_target(const char *text) {
     enum ghnd_route route = ghnd_route_find(text, GHND_GET, id);
     assert(route <= GHND_ROUTE_NONE);
     assert((id[0] != '\0') == (strstr(ghnd_route_label(route), "{id}") != NULL));
-    if (ghnd_guard_target(text))
+    if (!ghnd_guard_target(text))
         assert(!strchr(text, ' ') && !strstr(text, "%00"));
+    const char *authority = NULL;
+    size_t n = 0;
+    const char *path = ghnd_guard_path(text, &authority, &n);
+    assert(path == text || (*path == '/' && authority > text && n <= strlen(authority)));
 }
 
 /* Any value of Accept gives one of our offers or none, and one that is given takes its own name. */
