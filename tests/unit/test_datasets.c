@@ -98,8 +98,8 @@ static void test_changes(void **state) {
     assert_int_equal(3, images(f));
     date(f, "set/train/b", 1);
     assert_int_equal(3, images(f));
-    assert_int_equal(0, unlink(path(f, "set/train/a/1.png")));
-    date(f, "set/train/a", 1);
+    assert_int_equal(0, unlink(path(f, "set/train/b/1.png")));
+    date(f, "set/train/b", 2);
     assert_int_equal(2, images(f));
     char from[256];
     (void)snprintf(from, sizeof(from), "%s", path(f, "set/train"));
