@@ -103,15 +103,15 @@ static enum ghn_status choose(const_dnnl_op_desc_t op, const_dnnl_primitive_desc
     if (made)
         return ghn__dnnl_status(made, "find a kernel", err);
     dnnl_primitive_desc_t first = dnnl_primitive_desc_iterator_fetch(iterator);
-    if (first && avoid && is_a(first, avoid->kernel) &&
-        dnnl_primitive_desc_iterator_next(iterator) == dnnl_success) {
+    while (first && avoid && is_a(first, avoid->kernel) &&
+           dnnl_primitive_desc_iterator_next(iterator) == dnnl_success) {
         dnnl_primitive_desc_t second = dnnl_primitive_desc_iterator_fetch(iterator);
-        if (second && (avoid->wrong || is_a(second, "jit"))) {
-            dnnl_primitive_desc_destroy(first);
-            first = second;
-        } else if (second) {
-            dnnl_primitive_desc_destroy(second);
+        if (!second || (!avoid->wrong && !is_a(second, "jit"))) {
+            (void)dnnl_primitive_desc_destroy(second);
+            break;
         }
+        (void)dnnl_primitive_desc_destroy(first);
+        first = second;
     }
     dnnl_primitive_desc_iterator_destroy(iterator);
     if (!first)
