@@ -82,18 +82,17 @@ static int create_beside(const char *path, char *name, size_t n) {
     return -1;
 }
 
-/* Opens a temporary file beside path; it has the permissions of `old` if that is not NULL. */
-static enum ghn_status open_beside(struct ghn_atomic_file *file, const char *path,
-                                   const struct stat *old, struct ghn_err *err) {
-    size_t n = strlen(path) + 1, n_temporary = n + 32;
-    file->path = ghn_malloc(n);
-    file->temporary = ghn_malloc(n_temporary);
-    if (!file->path || !file->temporary)
+/* Opens a temporary file beside file->path; it has the permissions of `old` if that is not NULL. */
+static enum ghn_status open_beside(struct ghn_atomic_file *file, const struct stat *old,
+                                   struct ghn_err *err) {
+    const char *path = file->path;
+    size_t n = strlen(path) + 1 + 32;
+    file->temporary = ghn_malloc(n);
+    if (!file->temporary)
         return ghn_fail_memory(err);
-    memcpy(file->path, path, n);
     file->folder = open_folder(path, file->temporary);
     if (file->folder >= 0)
-        file->fd = create_beside(path, file->temporary, n_temporary);
+        file->fd = create_beside(path, file->temporary, n);
     if (file->fd < 0)
         return fail(path, "create", err);
     if (old)
@@ -102,15 +101,9 @@ static enum ghn_status open_beside(struct ghn_atomic_file *file, const char *pat
 }
 
 /* Opens a device or pipe. */
-static enum ghn_status open_in_place(struct ghn_atomic_file *file, const char *path,
-                                     struct ghn_err *err) {
-    size_t n = strlen(path) + 1;
-    file->path = ghn_malloc(n);
-    if (!file->path)
-        return ghn_fail_memory(err);
-    memcpy(file->path, path, n);
-    file->fd = open(path, O_WRONLY | O_CLOEXEC); /* fails for a folder */
-    return file->fd < 0 ? fail(path, "open", err) : GHN_OK;
+static enum ghn_status open_in_place(struct ghn_atomic_file *file, struct ghn_err *err) {
+    file->fd = open(file->path, O_WRONLY | O_CLOEXEC); /* fails for a folder */
+    return file->fd < 0 ? fail(file->path, "open", err) : GHN_OK;
 }
 
 enum ghn_status ghn_atomic_file_new(const char *path, struct ghn_atomic_file **ret,
@@ -122,11 +115,15 @@ enum ghn_status ghn_atomic_file_new(const char *path, struct ghn_atomic_file **r
     struct stat old;
     bool exists = stat(path, &old) == 0;
     char *behind = exists && S_ISREG(old.st_mode) ? realpath(path, NULL) : NULL;
-    enum ghn_status status =
-        exists && !S_ISREG(old.st_mode)
-            ? open_in_place(file, path, err)
-            : open_beside(file, behind ? behind : path, exists ? &old : NULL, err);
+    const char *target = behind ? behind : path;
+    file->path = ghn_malloc(strlen(target) + 1);
+    if (file->path)
+        strcpy(file->path, target);
     free(behind);
+    enum ghn_status status = !file->path ? ghn_fail_memory(err)
+                             : exists && !S_ISREG(old.st_mode)
+                                 ? open_in_place(file, err)
+                                 : open_beside(file, exists ? &old : NULL, err);
     if (status == GHN_OK)
         *ret = file;
     else

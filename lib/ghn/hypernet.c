@@ -52,13 +52,7 @@ enum ghn_status ghn_hypernet_new(const struct ghn_config *config, uint64_t seed,
 
 enum ghn_status ghn_hypernet_from_model(const struct ghn_model *model, struct ghn_hypernet **ret,
                                         struct ghn_err *err) {
-    struct ghn_hypernet *h = NULL;
-    enum ghn_status status = alloc(&model->config, &h, err);
-    if (status != GHN_OK)
-        return status;
-    memcpy(h->values, model->storage, (size_t)h->n * sizeof(float));
-    *ret = h;
-    return GHN_OK;
+    return ghn_hypernet_for_classes(model, model->config.num_classes, 0, ret, err);
 }
 
 enum ghn_status ghn_hypernet_for_classes(const struct ghn_model *model, int num_classes,

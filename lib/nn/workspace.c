@@ -22,19 +22,17 @@ void ghn_workspace_free(struct ghn_workspace *workspace) {
 static enum ghn_status reserve(struct ghn_workspace *workspace, size_t bytes, struct ghn_err *err) {
     if (bytes <= workspace->bytes)
         return GHN_OK;
-    size_t ample = workspace->bytes <= SIZE_MAX / 2 ? 2 * workspace->bytes : 0;
+    size_t twice = workspace->bytes <= SIZE_MAX / 2 ? 2 * workspace->bytes : 0,
+           room = twice > bytes ? twice : bytes;
     ghn_free(workspace->memory);
     workspace->user = NULL;
     workspace->bytes = 0;
-    workspace->memory = ample > bytes ? ghn_malloc(ample) : NULL;
-    if (workspace->memory) {
-        workspace->bytes = ample;
-        return GHN_OK;
-    }
-    workspace->memory = ghn_malloc(bytes);
+    workspace->memory = ghn_malloc(room);
+    if (!workspace->memory && room > bytes)
+        workspace->memory = ghn_malloc(room = bytes);
     if (!workspace->memory)
         return ghn_fail_memory(err);
-    workspace->bytes = bytes;
+    workspace->bytes = room;
     return GHN_OK;
 }
 
