@@ -461,15 +461,19 @@ class Stop(unittest.TestCase):
                     time.sleep(0.0005)
                 self.assertEqual(0, daemon.process.returncode)
 
+    @staticmethod
+    def ask_for_much(raw):
+        """Asks for an answer that no buffer holds, and begins to read it."""
+        body = json.dumps(networks.chain(12, 512)).encode()
+        raw.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        raw.recv(100)
+
     def test_asked_twice(self):
         """A second SIGTERM ends all waiting, also one that comes while it still drains."""
-        body = json.dumps(networks.chain(12, 512)).encode()
         for pause in (0, 1):
             daemon = Daemon("--drain-delay", "0.5", "--shutdown-timeout", "60", "--send-window", "60")
             with daemon.socket(receive_buffer=4096) as raw:
-                raw.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-                            + body)
-                raw.recv(100)
+                self.ask_for_much(raw)
                 started = time.monotonic()
                 daemon.signal(signal.SIGTERM)
                 wait_for(lambda: "msg=stopping" in daemon.log_text())
@@ -483,11 +487,8 @@ class Stop(unittest.TestCase):
     def test_patience_ends(self):
         """A client that does not take its answer delays the end by --shutdown-timeout only."""
         daemon = Daemon("--shutdown-timeout", "0.5")
-        body = json.dumps(networks.chain(12, 512)).encode()
         with daemon.socket(receive_buffer=4096) as raw:
-            raw.sendall(b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body)
-                        + body)
-            raw.recv(100)
+            self.ask_for_much(raw)
             started = time.monotonic()
             daemon.signal(signal.SIGTERM)
             daemon.process.wait(20)
