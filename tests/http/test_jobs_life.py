@@ -119,6 +119,14 @@ class Life(unittest.TestCase):
             self.assertIn("status 1", job["error"]["detail"])
             self.assertEqual(2, daemon.metric("ghnd_worker_restarts_total"))
 
+    def script(self, name, text):
+        """A program of bash."""
+        path = os.path.join(self.folder, name)
+        with open(path, "w", encoding="ascii") as file:
+            file.write(f"#!/bin/bash\n{text}")
+        os.chmod(path, 0o755)
+        return path
+
     def test_a_worker_that_hangs(self):
         """It does not hold its place for ever: another one takes its job up."""
         with self.daemon("--worker-silence", "3") as daemon:
@@ -129,10 +137,7 @@ class Life(unittest.TestCase):
             self.assert_undisturbed(daemon, job["id"])
 
     def test_workers_that_always_hang(self):
-        script = os.path.join(self.folder, "stopped")
-        with open(script, "w", encoding="ascii") as file:
-            file.write("#!/bin/bash\nkill -STOP $$\n")
-        os.chmod(script, 0o755)
+        script = self.script("stopped", "kill -STOP $$\n")
         with self.daemon("--worker-silence", "0.5", "--worker", script) as daemon:
             job = jobs.done(daemon, jobs.short())
             self.assertEqual(("failed", "worker_died", 3), (job["state"], job["error"]["code"], job["attempts"]))
@@ -140,10 +145,7 @@ class Life(unittest.TestCase):
 
     def test_a_worker_that_computes_in_silence(self):
         """As one that evaluates: that is no reason to kill it."""
-        script = os.path.join(self.folder, "silent")
-        with open(script, "w", encoding="ascii") as file:
-            file.write("#!/bin/bash\nwhile :; do :; done\n")
-        os.chmod(script, 0o755)
+        script = self.script("silent", "while :; do :; done\n")
         with self.daemon("--worker-silence", "1.5", "--worker", script) as daemon:
             job = jobs.submit(daemon, jobs.short()).json()
             wait_for(lambda: jobs.workers(daemon))
@@ -167,10 +169,7 @@ class Life(unittest.TestCase):
 
     def test_a_worker_that_does_not_listen(self):
         """One that ignores SIGTERM is killed a second after a job is cancelled."""
-        script = os.path.join(self.folder, "deaf")
-        with open(script, "w", encoding="ascii") as file:
-            file.write('#!/bin/bash\ntrap "" TERM\nwhile :; do sleep 0.2; done\n')
-        os.chmod(script, 0o755)
+        script = self.script("deaf", 'trap "" TERM\nwhile :; do sleep 0.2; done\n')
         with self.daemon("--worker", script) as daemon:
             job = jobs.submit(daemon, jobs.short()).json()
             wait_for(lambda: jobs.workers(daemon))
