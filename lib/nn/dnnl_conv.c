@@ -1,8 +1,6 @@
 /* Convolutions by oneDNN. Images stay channels-last; weights are brought from PyTorch's order into
  * the kernel's own for every call, which costs little beside the convolution and lets optimisers
  * and files see one plain vector. */
-#include <string.h>
-
 #include "base/mem.h"
 #include "nn/dnnl.h"
 #include "nn/dnnl_impl.h"
@@ -13,8 +11,9 @@ struct ghn__conv {
      * that as it is. */
     struct ghn__primitive to_forward, to_data, from_weights;
     size_t forward_bytes, data_bytes, weights_bytes; /* of weights in those layouts */
-    bool clear;         /* work space and result of `weights` have to be zeros before */
-    size_t plain_bytes; /* of weights in PyTorch's order */
+    /* From bf16 images to the f32 ones that `weights` wants; empty where it takes those it gets. */
+    struct ghn__primitive widen_src, widen_dst;
+    size_t src_bytes, dst_bytes; /* of those f32 images */
 };
 
 /* The layouts of one convolution's arguments. */
@@ -131,26 +130,37 @@ static enum ghn_status make_backward_data(const struct ghn__conv_spec *spec,
     return status;
 }
 
-/* oneDNN 2.6's bf16 gradient by weights copies images with borders into its work space, and where
- * the map is smaller than the kernel it reads borders that it has not written, and leaves taps out
- * that reach nothing: zeros are what is meant to be there. */
-static bool reads_borders(const struct ghn__conv_spec *spec) {
+/* oneDNN 2.6's bf16 gradient by weights is wrong where the map is smaller than the kernel: it reads
+ * borders in its work space, and with many channels memory elsewhere, that nobody has written, and
+ * leaves taps out that reach nothing. Such a gradient is had in f32; the maps are small ones. */
+static bool wants_f32(const struct ghn__conv_spec *spec) {
     for (int i = 0; i < 2; i++)
         if (spec->in[i] < (spec->kernel[i] - 1) * spec->dilation[i] + 1)
             return spec->dtype == GHN_BF16;
     return false;
 }
 
+/* The same images in f32. */
+static dnnl_memory_desc_t widened(const dnnl_memory_desc_t *images) {
+    dnnl_memory_desc_t ret;
+    dnnl_memory_desc_init_by_tag(&ret, 4, images->dims, dnnl_f32, dnnl_nhwc);
+    return ret;
+}
+
 static enum ghn_status make_backward_weights(const struct ghn__conv_spec *spec,
                                              const struct layouts *l, struct ghn__conv *conv,
                                              struct ghn_err *err) {
-    dnnl_memory_desc_t any = l->weights;
+    dnnl_memory_desc_t any, src = l->src, dst = l->dst;
     dnnl_memory_desc_init_by_tag(&any, l->weights.ndims, l->weights.dims, dnnl_f32,
                                  dnnl_format_tag_any);
+    if (wants_f32(spec)) {
+        src = widened(&src);
+        dst = widened(&dst);
+    }
     dnnl_convolution_desc_t desc;
     enum ghn_status status = ghn__dnnl_status(dnnl_dilated_convolution_backward_weights_desc_init(
-                                                  &desc, dnnl_convolution_direct, &l->src, &any,
-                                                  spec->bias ? &l->bias : NULL, &l->dst, l->strides,
+                                                  &desc, dnnl_convolution_direct, &src, &any,
+                                                  spec->bias ? &l->bias : NULL, &dst, l->strides,
                                                   l->dilates, l->padding, l->padding),
                                               "describe a convolution's backward pass", err);
     if (!status)
@@ -158,13 +168,15 @@ static enum ghn_status make_backward_weights(const struct ghn__conv_spec *spec,
                                     &conv->weights, err);
     if (status)
         return status;
-    conv->clear = reads_borders(spec);
-    conv->plain_bytes = dnnl_memory_desc_get_size(&l->plain);
     const dnnl_memory_desc_t *weights =
         dnnl_primitive_desc_query_md(conv->weights.desc, dnnl_query_diff_weights_md, 0);
     status = bridge(&l->plain, weights, false, &conv->from_weights, &conv->weights_bytes, err);
     if (!status)
-        status = arguments(&conv->weights, DNNL_ARG_SRC, &l->src, DNNL_ARG_DIFF_DST, &l->dst,
+        status = bridge(&l->src, &src, true, &conv->widen_src, &conv->src_bytes, err);
+    if (!status)
+        status = bridge(&l->dst, &dst, true, &conv->widen_dst, &conv->dst_bytes, err);
+    if (!status)
+        status = arguments(&conv->weights, DNNL_ARG_SRC, &src, DNNL_ARG_DIFF_DST, &dst,
                            DNNL_ARG_DIFF_WEIGHTS, weights, err);
     if (!status && spec->bias)
         status = ghn__primitive_argument(&conv->weights, DNNL_ARG_DIFF_BIAS, &l->bias, err);
@@ -194,8 +206,9 @@ enum ghn_status ghn__conv_new(const struct ghn__conv_spec *spec, struct ghn__con
 void ghn__conv_free(struct ghn__conv *conv) {
     if (!conv)
         return;
-    struct ghn__primitive *all[] = {&conv->forward,    &conv->data,    &conv->weights,
-                                    &conv->to_forward, &conv->to_data, &conv->from_weights};
+    struct ghn__primitive *all[] = {&conv->forward,    &conv->data,     &conv->weights,
+                                    &conv->to_forward, &conv->to_data,  &conv->from_weights,
+                                    &conv->widen_src,  &conv->widen_dst};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         ghn__primitive_done(all[i]);
     ghn_free(conv);
@@ -214,18 +227,20 @@ static size_t call_bytes(size_t weights, const struct ghn__primitive *kernel,
 size_t ghn__conv_scratch_bytes(const struct ghn__conv *conv) {
     size_t n = call_bytes(conv->forward_bytes, &conv->forward, &conv->to_forward);
     n = larger(n, call_bytes(conv->data_bytes, &conv->data, &conv->to_data));
-    return larger(n, call_bytes(conv->weights_bytes, &conv->weights, &conv->from_weights));
+    size_t widen = larger(conv->widen_src.scratch_bytes, conv->widen_dst.scratch_bytes);
+    size_t arguments = conv->weights_bytes + conv->src_bytes + conv->dst_bytes;
+    n = larger(n, arguments + widen);
+    return larger(n, call_bytes(arguments, &conv->weights, &conv->from_weights));
 }
 
-/* Weights as a kernel wants them: where they are, or in scratch. */
-static enum ghn_status load_weights(struct ghn__primitive *reorder, size_t bytes,
-                                    const float *weights, void *scratch, void **ret,
-                                    struct ghn_err *err) {
-    *ret = (void *)weights;
+/* An argument as a kernel wants it: where it is, or reordered in scratch. */
+static enum ghn_status load(struct ghn__primitive *reorder, size_t bytes, const void *argument,
+                            void *scratch, void **ret, struct ghn_err *err) {
+    *ret = (void *)argument;
     if (bytes == 0)
         return GHN_OK;
     *ret = scratch;
-    void *data[] = {(void *)weights, scratch};
+    void *data[] = {(void *)argument, scratch};
     return ghn__primitive_run(reorder, data, (char *)scratch + bytes, err);
 }
 
@@ -234,7 +249,7 @@ enum ghn_status ghn__conv_forward(struct ghn__conv *conv, const void *src, const
                                   struct ghn_err *err) {
     void *ours;
     enum ghn_status status =
-        load_weights(&conv->to_forward, conv->forward_bytes, weights, scratch, &ours, err);
+        load(&conv->to_forward, conv->forward_bytes, weights, scratch, &ours, err);
     if (status)
         return status;
     void *data[] = {(void *)src, ours, dst, (void *)bias};
@@ -245,8 +260,7 @@ enum ghn_status ghn__conv_backward_data(struct ghn__conv *conv, const void *ddst
                                         const float *weights, void *dsrc, void *scratch,
                                         struct ghn_err *err) {
     void *ours;
-    enum ghn_status status =
-        load_weights(&conv->to_data, conv->data_bytes, weights, scratch, &ours, err);
+    enum ghn_status status = load(&conv->to_data, conv->data_bytes, weights, scratch, &ours, err);
     if (status)
         return status;
     void *data[] = {(void *)ddst, ours, dsrc};
@@ -256,13 +270,14 @@ enum ghn_status ghn__conv_backward_data(struct ghn__conv *conv, const void *ddst
 enum ghn_status ghn__conv_backward_weights(struct ghn__conv *conv, const void *src,
                                            const void *ddst, float *dweights, float *dbias,
                                            void *scratch, struct ghn_err *err) {
-    void *rest = (char *)scratch + conv->weights_bytes;
-    void *data[] = {(void *)src, (void *)ddst, conv->weights_bytes ? scratch : dweights, dbias};
-    if (conv->clear) {
-        memset(data[2], 0, conv->weights_bytes ? conv->weights_bytes : conv->plain_bytes);
-        memset(rest, 0, conv->weights.scratch_bytes);
-    }
-    enum ghn_status status = ghn__primitive_run(&conv->weights, data, rest, err);
+    char *at_src = (char *)scratch + conv->weights_bytes, *at_dst = at_src + conv->src_bytes;
+    char *rest = at_dst + conv->dst_bytes;
+    void *data[] = {NULL, NULL, conv->weights_bytes ? scratch : dweights, dbias};
+    enum ghn_status status = load(&conv->widen_src, conv->src_bytes, src, at_src, &data[0], err);
+    if (!status)
+        status = load(&conv->widen_dst, conv->dst_bytes, ddst, at_dst, &data[1], err);
+    if (!status)
+        status = ghn__primitive_run(&conv->weights, data, rest, err);
     if (status || conv->weights_bytes == 0)
         return status;
     void *reorder[] = {scratch, dweights};
