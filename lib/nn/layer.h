@@ -63,7 +63,8 @@ struct ghn__site {
 
     float *
         statistics; /* batch_norm2d with running statistics: C means, then C variances; else NULL */
-    uint64_t seed, step; /* of the random draws (nn/random.h) */
+    double least_momentum; /* of the running statistics, where that is more than the node's own */
+    uint64_t seed, step;   /* of the random draws (nn/random.h) */
 
     size_t saved_bytes; /* set by plan: kept from forward to backward, at `saved` */
     void *saved;

@@ -157,9 +157,12 @@ enum ghn_status ghn_run_forward(struct ghn_run *run, struct ghn_params *params, 
     given.dtype = GHN_F32;
     given.data = (void *)images;
     ghn__copy(&run->values[run->input].tensor, &given, false);
+    double least_momentum =
+        run->options.new_statistics ? 1.0 / (double)(params->batches_tracked + 1) : 0;
     for (int s = 0; s < run->n_steps; s++) {
         struct ghn__step *at = &run->steps[s];
         bind_params(at, params);
+        at->site.least_momentum = least_momentum;
         int index = at->site.index;
         at->site.statistics = index >= 0 && params->statistics_offsets[index] >= 0
                                   ? params->statistics + params->statistics_offsets[index]

@@ -52,6 +52,10 @@ struct ghn_run_options {
                                         the backward pass behind it no other run may use it */
     int sharing; /* runs that are under way at a time: each may have an equal part of the machine's
                     memory; 0: this one alone */
+    bool new_statistics; /* mode TRAIN: running statistics that no batch has gone into hold nothing
+                            to keep: until the momentum takes over they are the mean of the batches
+                            so far. Without it they start from what they hold, as in PyTorch, and of
+                            the 0 and 1 of a new batch norm a tenth is left after 22 batches */
 };
 
 struct ghn_run;

@@ -160,7 +160,8 @@ static enum ghn_status open_run(struct training *t, struct ghn_err *err) {
     const struct ghn_run_options options = {.batch = t->batch,
                                             .mode = GHN_MODE_TRAIN,
                                             .precision = t->recipe->precision,
-                                            .workspace = t->workspace};
+                                            .workspace = t->workspace,
+                                            .new_statistics = t->recipe->start == GHN_START_GHN};
     return ghn_run_new(t->arch, &options, &t->run, err);
 }
 

@@ -263,6 +263,24 @@ static void the_latest_parameters_are_kept_until_then(void **state) {
     }
 }
 
+/* After one batch a prediction's running statistics are that batch's; those of a random start have
+ * a tenth of it, as in PyTorch. */
+static void a_prediction_has_new_statistics(void **state) {
+    (void)state;
+    struct training predicted, random;
+    struct ghn_err err = GHN_ERR_INIT;
+    setup(&predicted);
+    setup(&random);
+    predicted.recipe.steps = random.recipe.steps = 1;
+    random.recipe.start = GHN_START_RANDOM;
+    assert_int_equal(train(&predicted, NULL, &err), GHN_OK);
+    assert_int_equal(train(&random, NULL, &err), GHN_OK);
+    assert_true(fabsf(random.params->statistics[0]) > 1e-4f);
+    assert_float_equal(predicted.params->statistics[0], 10 * random.params->statistics[0], 1e-4);
+    teardown(&predicted);
+    teardown(&random);
+}
+
 /* How often it is evaluated where nobody says: ten times, or as often as takes a tenth of the time.
  * A forward pass of 320 images is counted as four steps of 32. */
 static void evaluations_take_a_tenth_of_the_time(void **state) {
@@ -362,6 +380,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(time_is_limited),
         cmocka_unit_test(the_latest_parameters_are_kept_until_then),
+        cmocka_unit_test(a_prediction_has_new_statistics),
         cmocka_unit_test(evaluations_take_a_tenth_of_the_time),
         cmocka_unit_test(stopping_changes_nothing),
 #ifdef _OPENMP

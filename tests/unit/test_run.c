@@ -278,6 +278,55 @@ static void test_sharing(void **state) {
     ghn_arch_free(arch);
 }
 
+/* Running statistics after k passes, of which pass i has the images of the first times i + 1. */
+static void statistics_after(int k, bool new_statistics, float ret[2]) {
+    enum { BATCH = 3, VALUES = 4 };
+    const struct nn_case c = {.input = "[1,2,2]",
+                              .nodes = "{'name':'out','op':'batch_norm2d','inputs':['input']}"};
+    struct ghn_arch *arch = nn_case_arch(&c, false);
+    const struct ghn_run_options options = {.mode = GHN_MODE_TRAIN,
+                                            .batch = BATCH,
+                                            .precision = GHN_PRECISION_F32,
+                                            .new_statistics = new_statistics};
+    struct ghn_run *run = NULL;
+    struct ghn_params *params = NULL;
+    assert_int_equal(ghn_run_new(arch, &options, &run, NULL), GHN_OK);
+    assert_int_equal(ghn_params_new(arch, &params, NULL), GHN_OK);
+    ghn_params_initialise(params, 0);
+    float images[BATCH * VALUES], output[BATCH * VALUES];
+    for (int i = 0; i < k; i++) {
+        for (int j = 0; j < BATCH * VALUES; j++)
+            images[j] = (float)((i + 1) * j);
+        assert_int_equal(ghn_run_forward(run, params, images, SEED, STEP, output, NULL), GHN_OK);
+    }
+    assert_int_equal(params->n_statistics, 2);
+    memcpy(ret, params->statistics, 2 * sizeof *ret);
+    ghn_params_free(params);
+    ghn_run_free(run);
+    ghn_arch_free(arch);
+}
+
+/* New running statistics are means until the momentum of 0.1 takes over, at the eleventh batch.
+ * 0 ... 11 have a mean of 5.5 and an unbiased variance of 13. */
+static void test_new_statistics(void **state) {
+    (void)state;
+    const double mean = 5.5, variance = 13;
+    float tenth[2], first[2], third[2], tenths[2], eleventh[2];
+    statistics_after(1, false, tenth);
+    assert_float_equal(tenth[0], 0.1 * mean, 1e-5);
+    assert_float_equal(tenth[1], 0.9 + 0.1 * variance, 1e-5);
+    statistics_after(1, true, first);
+    assert_float_equal(first[0], mean, 1e-5);
+    assert_float_equal(first[1], variance, 1e-5);
+    statistics_after(3, true, third);
+    assert_float_equal(third[0], mean * (1 + 2 + 3) / 3, 1e-4);
+    assert_float_equal(third[1], variance * (1 + 4 + 9) / 3, 1e-4);
+    statistics_after(10, true, tenths);
+    statistics_after(11, true, eleventh);
+    assert_float_equal(eleventh[0], 0.9 * tenths[0] + 0.1 * 11 * mean, 1e-4);
+    assert_float_equal(eleventh[1], 0.9 * tenths[1] + 0.1 * 121 * variance, 1e-3);
+}
+
 /* Whether a network has convolutions: oneDNN splits the sums of their gradients among the threads
  * there are. (So it may those of linear layers, but not when they are as small as here.) */
 static bool has_convolutions(const struct ghn_arch *arch) {
@@ -401,6 +450,7 @@ int main(void) {
         cmocka_unit_test(test_repeats_bf16),
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_sharing),
+        cmocka_unit_test(test_new_statistics),
         cmocka_unit_test(test_threads),
         cmocka_unit_test(every_failed_allocation_is_survived),
         cmocka_unit_test(a_failed_pass_is_not_differentiated),

@@ -118,7 +118,7 @@ static void update_running(const struct ghn__site *site, int64_t c, double mean,
     const struct batch_norm *bn = site->state;
     if (site->mode != GHN_MODE_TRAIN || !site->statistics)
         return;
-    double momentum = site->node->attrs.batch_norm2d.momentum,
+    double momentum = fmax(site->node->attrs.batch_norm2d.momentum, site->least_momentum),
            unbiased = bn->n > 1 ? variance * (double)bn->n / (double)(bn->n - 1) : variance;
     float *running = site->statistics + c;
     running[0] = (float)((1 - momentum) * running[0] + momentum * mean);
