@@ -144,6 +144,7 @@ bool cli_options(int argc, char **argv, const struct cli_option *options, size_t
     char short_options[3 + 2 * MAX_OPTIONS];
     describe(options, n_options, long_options, short_options);
     int code;
+    optind = 1; /* a command may read its options twice */
     while ((code = getopt_long(argc, argv, short_options, long_options, NULL)) != -1) {
         const struct cli_option *option = option_of(options, n_options, code);
         char letter[3];

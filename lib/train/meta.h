@@ -41,7 +41,10 @@ enum ghn_meta_optimizer { GHN_META_ADAM, GHN_META_ADAMW, GHN_META_MUON };
 const char *ghn_meta_optimizer_name(enum ghn_meta_optimizer optimizer);
 bool ghn_meta_optimizer_parse(const char *name, enum ghn_meta_optimizer *ret);
 
-/* How a hypernetwork is trained; what is given first is ghn_meta_recipe_default's. */
+/* For decay_steps: however many there are. */
+enum { GHN_META_ALL_STEPS = 1000000000 };
+
+/* How a hypernetwork is trained; what is given first is ghn_meta_recipe_paper's. */
 struct ghn_meta_recipe {
     int64_t steps;     /* 100,000; 1 to 10^9. A training may be given more later */
     int meta_batch;    /* 8 architectures a step (the paper's m); 1 to 64 */
@@ -59,8 +62,8 @@ struct ghn_meta_recipe {
                           paper's way); true: each sees batch_size images of its own */
     double lr;         /* 1e-3 */
     int64_t warmup_steps; /* 0; lr grows linearly from 0 over so many steps */
-    int64_t decay_steps;  /* 0; over the last so many steps it falls linearly to 1 %. As
-                             steps, this may be said later */
+    int64_t decay_steps;  /* 0; over the last so many steps, or all if there are fewer, it falls
+                             linearly to 1 %. As steps, this may be said later */
     enum ghn_meta_optimizer optimizer; /* adam */
     double weight_decay;               /* 1e-5 */
     double beta1, beta2;               /* 0.9, 0.999 */
@@ -78,7 +81,9 @@ struct ghn_meta_recipe {
     bool augment;          /* true: pad-crop and flip */
 };
 
-extern const struct ghn_meta_recipe ghn_meta_recipe_default;
+/* The paper's recipe (ghn2-spec D) but for its length and the falls of its learning rate, and one
+ * that comes further in an hour of a processor. */
+extern const struct ghn_meta_recipe ghn_meta_recipe_paper, ghn_meta_recipe_frugal;
 
 /* How far a training is: a point of its history, and what report is told. Means are over the steps
  * since the last point (in a report: since the last report), NaN if there was none. */

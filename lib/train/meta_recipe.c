@@ -5,7 +5,7 @@
 #include "deepnets/sample.h"
 #include "train/meta_impl.h"
 
-const struct ghn_meta_recipe ghn_meta_recipe_default = {
+const struct ghn_meta_recipe ghn_meta_recipe_paper = {
     .steps = 100000,
     .meta_batch = 8,
     .max_nodes = 2200,
@@ -18,6 +18,30 @@ const struct ghn_meta_recipe ghn_meta_recipe_default = {
     .beta2 = 0.999,
     .eps = 1e-8,
     .clip_norm = 5,
+    .precision = GHN_PRECISION_AUTO,
+    .augment = true,
+};
+
+/* What each of these gave is told in deploy/models. */
+const struct ghn_meta_recipe ghn_meta_recipe_frugal = {
+    .steps = 100000,
+    .meta_batch = 8,
+    .max_nodes = 2200,
+    .side = 32,
+    .widths = true,
+    .batch_size = 32,
+    .own_images = true,
+    .lr = 1e-3,
+    .warmup_steps = 100,
+    .decay_steps = GHN_META_ALL_STEPS,
+    .optimizer = GHN_META_MUON,
+    .weight_decay = 1e-5,
+    .beta1 = 0.95,
+    .beta2 = 0.98,
+    .eps = 1e-8,
+    .ema_decay = 0.99,
+    .clip_norm = 5,
+    .clip_network = 5,
     .precision = GHN_PRECISION_AUTO,
     .augment = true,
 };
@@ -108,9 +132,10 @@ double ghn__meta_lr(const struct ghn_meta_recipe *recipe, int64_t step) {
     double lr = recipe->lr;
     if (step < recipe->warmup_steps)
         lr *= (double)(step + 1) / (double)recipe->warmup_steps;
-    int64_t left = recipe->steps - step;
-    if (left < recipe->decay_steps)
-        lr *= fmax(0.01, (double)left / (double)recipe->decay_steps);
+    int64_t left = recipe->steps - step,
+            decay = recipe->decay_steps < recipe->steps ? recipe->decay_steps : recipe->steps;
+    if (left < decay)
+        lr *= fmax(0.01, (double)left / (double)decay);
     return lr;
 }
 

@@ -69,7 +69,7 @@ enum ghn_status ghn__meta_state_save(const char *path, const struct ghn__meta_st
 static enum ghn_status check_identity(const char *path, const struct ghn__meta_state *state,
                                       const json_t *training, struct ghn_err *err) {
     json_t *ours = ghn__state_through_text(identity(state)), /* as theirs came */
-        *before = ghn__state_through_text(ghn__meta_recipe_identity(&ghn_meta_recipe_default));
+        *before = ghn__state_through_text(ghn__meta_recipe_identity(&ghn_meta_recipe_paper));
     enum ghn_status status = ours && before ? GHN_OK : ghn_fail_memory(err);
     char difference[GHN__STATE_DIFFERENCE];
     const char *part;

@@ -11,7 +11,8 @@ from test_ghn import GHN, Case, digest, header_of
 class MetaTrain(Case):
     def command(self, folder, *options):
         return ["train", "--data", "shapes", "--dir", self.path(folder), "--meta-batch", "2",
-                "--batch-size", "8", "--threads", "1", "--precision", "f32", "--validate", "0", *options]
+                "--batch-size", "8", "--threads", "1", "--precision", "f32", "--validate", "0",
+                "--decay-steps", "0", *options]
 
     def train(self, folder, *options, code=0):
         return self.ghn(*self.command(folder, *options), code=code)
@@ -116,6 +117,21 @@ class MetaTrain(Case):
         self.assertIn(b"\r........................   0 %  0/2", shown)
         self.assertIn(b"step 2, after ", shown)
 
+    def recipe(self, folder, *options):
+        self.train(folder, "--steps", "1", "--side", "8", "--max-flops", "2", *options)
+        metadata = header_of(self.path(f"{folder}/checkpoint.safetensors"))["__metadata__"]
+        return json.loads(metadata["training_recipe"])
+
+    def test_recipes(self):
+        frugal, paper = self.recipe("frugal"), self.recipe("paper", "--recipe", "paper")
+        names = ("optimizer", "own_images", "beta1", "warmup_steps", "clip_network", "lr", "side")
+        self.assertEqual(["muon", True, 0.95, 100, 5, 0.001, 8], [frugal[name] for name in names])
+        self.assertEqual(["adam", False, 0.9, 0, 0, 0.001, 8], [paper[name] for name in names])
+        self.assertEqual(paper | {"own_images": True, "beta1": 0.5},
+                         self.recipe("mine", "--own-images", "--beta1", "0.5", "--recipe", "paper"))
+        self.assertEqual(frugal | {"own_images": False},
+                         self.recipe("shared", "--shared-images", "--recipe", "frugal"))
+
     def test_wrong_command_lines(self):
         folder = ("--dir", self.path("folder"))
         for options, words in ((("--data", "shapes"), "--dir DIR is missing"),
@@ -123,7 +139,10 @@ class MetaTrain(Case):
                                ((*folder, "--data", "shapes", "--lr", "fast"), "--lr fast is no number"),
                                ((*folder, "--data", "shapes", "--precision", "f8"), "auto, f32 or bf16"),
                                ((*folder, "--data", "shapes", "--start", "x", "--hid", "16"), "--hid is what"),
-                               ((*folder, "--data", "shapes", "--optimizer", "sgd"), "adam, adamw or muon")):
+                               ((*folder, "--data", "shapes", "--optimizer", "sgd"), "adam, adamw or muon"),
+                               ((*folder, "--data", "shapes", "--recipe", "quick"), "frugal or paper"),
+                               ((*folder, "--data", "shapes", "--own-images", "--shared-images"),
+                                "exclude each other")):
             with self.subTest(words):
                 _, err = self.ghn("train", *options, code=2)
                 self.assertIn(words, err)

@@ -51,7 +51,7 @@ static enum ghn_status read_plan(struct run *run, const char *path, struct ghn_e
     if (!run->plan)
         return ghn_fail(err, GHN_JSON, path, "%s", error.text);
     struct ghn_meta_recipe *r = &run->recipe;
-    *r = ghn_meta_recipe_default;
+    *r = ghn_meta_recipe_paper;
     const char *precision = "f32";
     json_int_t warmup_steps = 0;
     const json_t *steps = NULL;

@@ -46,7 +46,7 @@ static int tear_down(void **state) {
 enum { SMALL_SIDE = 8 };
 
 static struct ghn_meta_recipe small_recipe(void) {
-    struct ghn_meta_recipe recipe = ghn_meta_recipe_default;
+    struct ghn_meta_recipe recipe = ghn_meta_recipe_paper;
     recipe.steps = 6;
     recipe.meta_batch = 3;
     recipe.batch_size = 8;
@@ -263,7 +263,7 @@ static void test_identity(void **state) {
                      GHN_OUT_OF_RANGE);
     if (!strstr(err.message, "recipe.lr"))
         fail_msg("%s", err.message);
-    recipe.lr = ghn_meta_recipe_default.lr;
+    recipe.lr = ghn_meta_recipe_paper.lr;
     recipe.steps = 2;
     err = (struct ghn_err)GHN_ERR_INIT;
     ok(ghn_meta_train(&config, NULL, dataset, &recipe, &options, &model, &err));

@@ -31,7 +31,7 @@ static int tear_down(void **state) {
 
 /* Three networks of 32 channels for images of 16 pixels. */
 static struct ghn_meta_recipe small_recipe(void) {
-    struct ghn_meta_recipe recipe = ghn_meta_recipe_default;
+    struct ghn_meta_recipe recipe = ghn_meta_recipe_paper;
     recipe.meta_batch = 3;
     recipe.side = 16;
     recipe.widths = false;
