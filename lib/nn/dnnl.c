@@ -17,6 +17,11 @@ bool ghn__dnnl_has_bf16(void) {
     return (isa & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
 }
 
+bool ghn__dnnl_has_amx(void) {
+    dnnl_cpu_isa_t isa = dnnl_get_effective_cpu_isa();
+    return (isa & dnnl_cpu_isa_avx512_core_amx) == dnnl_cpu_isa_avx512_core_amx;
+}
+
 /* One engine for all; a stream for every thread, since oneDNN promises nothing for one that several
  * use. Kernels are kept for as many shapes as a training on random architectures meets. */
 static pthread_once_t once = PTHREAD_ONCE_INIT;

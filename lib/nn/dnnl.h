@@ -19,6 +19,9 @@ enum ghn__isa ghn__dnnl_isa(void);
 /* Whether it multiplies bf16 natively (AVX512_BF16 or AMX). */
 bool ghn__dnnl_has_bf16(void);
 
+/* Whether that is by AMX. */
+bool ghn__dnnl_has_amx(void);
+
 /* A convolution of `batch` images. Images are channels-last in memory. */
 struct ghn__conv_spec {
     int64_t batch, in_channels, in[2], out_channels, out[2];
@@ -27,6 +30,7 @@ struct ghn__conv_spec {
     bool bias;
     bool training;      /* backward too */
     bool data_gradient; /* training: backward by the input is wanted */
+    bool no_weights;    /* training: backward by weights and bias is not */
 };
 
 struct ghn__conv;

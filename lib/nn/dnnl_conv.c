@@ -193,7 +193,7 @@ enum ghn_status ghn__conv_new(const struct ghn__conv_spec *spec, struct ghn__con
     enum ghn_status status = make_forward(spec, &layouts, conv, err);
     if (!status && spec->training && spec->data_gradient)
         status = make_backward_data(spec, &layouts, conv, err);
-    if (!status && spec->training)
+    if (!status && spec->training && !spec->no_weights)
         status = make_backward_weights(spec, &layouts, conv, err);
     if (status) {
         ghn__conv_free(conv);

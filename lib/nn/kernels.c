@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include "nn/dnnl.h"
+#include "nn/pairs.h"
 
 extern const struct ghn__nn_kernels ghn__nn_table_plain;
 #ifdef __x86_64__
@@ -37,4 +38,12 @@ static void find_best(void) {
 const struct ghn__nn_kernels *ghn__nn_kernels(void) {
     (void)pthread_once(&once, find_best);
     return best;
+}
+
+const struct ghn__pair_kernels *ghn__pair_kernels(void) {
+#ifdef __x86_64__
+    if (ghn__dnnl_has_bf16())
+        return &ghn__pairs_avx512_bf16;
+#endif
+    return &ghn__pairs_plain;
 }

@@ -3,10 +3,13 @@
 #include "nn/dnnl.h"
 #include "nn/kernels.h"
 #include "nn/layer.h"
+#include "nn/weight_gradient.h"
 
-/* A depthwise convolution runs on our kernels, any other on oneDNN's. */
+/* A depthwise convolution runs on our kernels, any other on oneDNN's, but for the gradient by its
+ * weights where ours is faster. */
 struct state {
-    struct ghn__conv *conv; /* or */
+    struct ghn__conv *conv;               /* with or without ... */
+    struct ghn__weight_gradient *weights; /* ... this; or */
     struct ghn__depthwise *depthwise;
 };
 
@@ -32,22 +35,47 @@ static struct ghn__conv_spec spec_of(const struct ghn__site *site) {
     return spec;
 }
 
+static void free_state(struct state *state) {
+    ghn__conv_free(state->conv);
+    ghn__weight_gradient_free(state->weights);
+    ghn__depthwise_free(state->depthwise);
+    ghn_free(state);
+}
+
+static enum ghn_status make(struct ghn__conv_spec *spec, struct state *state,
+                            size_t *ret_scratch_bytes, struct ghn_err *err) {
+    enum ghn_status status = GHN_OK;
+    if (ghn__is_depthwise(spec)) {
+        status = ghn__depthwise_new(spec, ghn__nn_kernels(), &state->depthwise, err);
+        *ret_scratch_bytes = status ? 0 : ghn__depthwise_scratch_bytes(state->depthwise);
+        return status;
+    }
+    size_t ours = 0;
+    if (ghn__weight_gradient_suits(spec)) {
+        status = ghn__weight_gradient_new(spec, ghn__pair_kernels(), &state->weights, err);
+        spec->no_weights = true;
+        ours = status ? 0 : ghn__weight_gradient_scratch_bytes(state->weights);
+    }
+    if (!status)
+        status = ghn__conv_new(spec, &state->conv, err);
+    size_t theirs = status ? 0 : ghn__conv_scratch_bytes(state->conv);
+    *ret_scratch_bytes = ours > theirs ? ours : theirs;
+    return status;
+}
+
 static enum ghn_status plan(struct ghn__site *site, struct ghn_err *err) {
     struct ghn__conv_spec spec = spec_of(site);
     struct state *state = ghn_calloc(1, sizeof *state);
     if (!state)
         return ghn_fail_memory(err);
-    bool depthwise = ghn__is_depthwise(&spec);
-    enum ghn_status status =
-        depthwise ? ghn__depthwise_new(&spec, ghn__nn_kernels(), &state->depthwise, err)
-                  : ghn__conv_new(&spec, &state->conv, err);
+    size_t scratch_bytes;
+    enum ghn_status status = make(&spec, state, &scratch_bytes, err);
     if (status) {
-        ghn_free(state);
+        free_state(state);
         return status;
     }
-    site->cannot_add = !depthwise;
-    site->scratch_bytes = depthwise ? ghn__depthwise_scratch_bytes(state->depthwise)
-                                    : ghn__conv_scratch_bytes(state->conv);
+    site->cannot_add = !state->depthwise;
+    site->scratch_bytes = scratch_bytes;
     site->state = state;
     return GHN_OK;
 }
@@ -63,15 +91,25 @@ static enum ghn_status forward(struct ghn__site *site, struct ghn_err *err) {
     return GHN_OK;
 }
 
+/* dweights and dbias (if there is one), overwritten. */
+static enum ghn_status weigh(struct ghn__site *site, float *dweights, float *dbias,
+                             struct ghn_err *err) {
+    const struct state *state = site->state;
+    if (!state->weights)
+        return ghn__conv_backward_weights(state->conv, site->in[0].data, site->dout.data, dweights,
+                                          dbias, site->scratch, err);
+    ghn__weight_gradient_run(state->weights, site->in[0].data, site->dout.data, dweights,
+                             site->scratch);
+    return GHN_OK;
+}
+
 /* The gradient by parameters that an earlier step has written to: made apart, then added. */
 static enum ghn_status add_weights(struct ghn__site *site, size_t n, size_t n_bias,
                                    struct ghn_err *err) {
-    const struct state *state = site->state;
     float *apart = ghn_calloc(n + n_bias, sizeof *apart);
     if (!apart)
         return ghn_fail_memory(err);
-    enum ghn_status status = ghn__conv_backward_weights(
-        state->conv, site->in[0].data, site->dout.data, apart, apart + n, site->scratch, err);
+    enum ghn_status status = weigh(site, apart, apart + n, err);
     const struct ghn__nn_kernels *kernels = ghn__nn_kernels();
     if (!status)
         kernels->copy(site->dparams[0], GHN_F32, apart, GHN_F32, (int64_t)n, site->add_param[0]);
@@ -83,15 +121,12 @@ static enum ghn_status add_weights(struct ghn__site *site, size_t n, size_t n_bi
 }
 
 static enum ghn_status backward_weights(struct ghn__site *site, struct ghn_err *err) {
-    const struct state *state = site->state;
     const struct ghn_conv2d_attrs *attrs = &site->node->attrs.conv2d;
     int64_t out = attrs->out_channels,
             n = out * (site->in[0].dims[1] / attrs->groups) * attrs->kernel[0] * attrs->kernel[1];
     if (site->add_param[0] || (attrs->bias && site->add_param[1]))
         return add_weights(site, (size_t)n, attrs->bias ? (size_t)out : 0, err);
-    return ghn__conv_backward_weights(state->conv, site->in[0].data, site->dout.data,
-                                      site->dparams[0], attrs->bias ? site->dparams[1] : NULL,
-                                      site->scratch, err);
+    return weigh(site, site->dparams[0], attrs->bias ? site->dparams[1] : NULL, err);
 }
 
 static void backward_depthwise(struct ghn__site *site, const struct ghn__depthwise *depthwise) {
@@ -120,10 +155,7 @@ static enum ghn_status backward(struct ghn__site *site, struct ghn_err *err) {
 }
 
 static void done(struct ghn__site *site) {
-    struct state *state = site->state;
-    ghn__conv_free(state->conv);
-    ghn__depthwise_free(state->depthwise);
-    ghn_free(state);
+    free_state(site->state);
 }
 
 const struct ghn__layer ghn__layer_conv2d = {.order = GHN__CHANNELS_LAST,
