@@ -72,13 +72,20 @@ static const struct ghn__avoid *avoid_overruns(const struct ghn__conv_spec *spec
     return strided && spec->in_channels / spec->groups % 8 != 0 ? &avx2 : NULL;
 }
 
+static bool reaches_over(const struct ghn__conv_spec *spec) {
+    for (int i = 0; i < 2; i++)
+        if (spec->in[i] < (spec->kernel[i] - 1) * spec->dilation[i] + 1)
+            return true;
+    return false;
+}
+
 /* Measured: on maps of a few pixels the batch-reduce kernels take up to twice the time of the older
- * ones. And where a dilated kernel reaches over the whole map, those of oneDNN 2.6 leave some of
- * the output as it was. */
+ * ones. And where a kernel reaches over the whole map, those of oneDNN 2.6 leave some of the output
+ * as it was: some dilated kernels do, and a 5x9 one on 13x7. */
 static const struct ghn__avoid *avoid_forward(const struct ghn__conv_spec *spec) {
-    static const struct ghn__avoid brgemm = {"brgconv", false}, dilated = {"brgconv", true};
-    if (spec->dilation[0] * spec->dilation[1] > 1)
-        return &dilated;
+    static const struct ghn__avoid brgemm = {"brgconv", false}, wrong = {"brgconv", true};
+    if (spec->dilation[0] * spec->dilation[1] > 1 || reaches_over(spec))
+        return &wrong;
     bool tiny = spec->out[0] * spec->out[1] <= 16 && spec->kernel[0] * spec->kernel[1] > 1;
     return tiny ? &brgemm : avoid_overruns(spec);
 }
@@ -130,14 +137,13 @@ static enum ghn_status make_backward_data(const struct ghn__conv_spec *spec,
     return status;
 }
 
-/* oneDNN 2.6's bf16 gradient by weights is wrong where the map is smaller than the kernel: it reads
- * borders in its work space, and with many channels memory elsewhere, that nobody has written, and
- * leaves taps out that reach nothing. Such a gradient is had in f32; the maps are small ones. */
+/* oneDNN 2.6's bf16 gradient by weights is wrong where the map is smaller than the kernel or the
+ * stride: it reads borders in its work space, and with many channels memory elsewhere, that nobody
+ * has written, and leaves taps out that reach nothing. Such a gradient is had in f32; the maps are
+ * small ones. */
 static bool wants_f32(const struct ghn__conv_spec *spec) {
-    for (int i = 0; i < 2; i++)
-        if (spec->in[i] < (spec->kernel[i] - 1) * spec->dilation[i] + 1)
-            return spec->dtype == GHN_BF16;
-    return false;
+    bool strides_over = spec->in[0] < spec->stride[0] || spec->in[1] < spec->stride[1];
+    return spec->dtype == GHN_BF16 && (strides_over || reaches_over(spec));
 }
 
 /* The same images in f32. */
