@@ -33,7 +33,8 @@ const char cli_train_help[] =
     "  --start GHN          begin with this hypernetwork instead of a random one, also of another\n"
     "                       number of classes: what depends on that is new. The checkpoint lists\n"
     "                       the trainings behind it\n"
-    "  --steps N            100000; more may be given to a training that has ended\n"
+    "  --steps N            100000. More may be given later: the learning rate is then what it\n"
+    "                       would have been for so many\n"
     "  --threads N          networks side by side; one for every processor\n"
     "  --save-minutes N     between states; 5\n"
     "  --stop-minutes N     stop, as Ctrl-C does, after so long\n"
@@ -43,8 +44,8 @@ const char cli_train_help[] =
     "  --json               a summary with the history, as a JSON object\n"
     "\n"
     "the recipe (in brackets the paper's, where that is another):\n"
-    "  --recipe frugal|paper   what the options below change: frugal comes furthest in an hour of\n"
-    "                       a processor; paper is that of Knyazev et al. (2021)\n"
+    "  --recipe frugal|paper   what the options below change: frugal is for hours of a processor,\n"
+    "                       paper that of Knyazev et al. (2021), for days\n"
     "  --meta-batch N       architectures a step; 8\n"
     "  --batch-size N       images a network and step; 32 [64]\n"
     "  --own-images         every architecture has images of its own; the default [not]\n"
@@ -136,8 +137,8 @@ static void narrow(const struct raw *raw, struct ghn_meta_recipe *r) {
     r->side = (int)raw->side;
     r->seed = (uint64_t)raw->seed;
     r->own_images = (r->own_images || raw->own_images) && !raw->shared_images;
-    r->widths = !raw->no_widths;
-    r->augment = !raw->no_augment;
+    r->widths = r->widths && !raw->no_widths;
+    r->augment = r->augment && !raw->no_augment;
 }
 
 /* Reads all options over what w->recipe has. */
@@ -146,7 +147,9 @@ static bool read_options(int argc, char **argv, struct wanted *w, struct raw *re
     struct raw raw = {.meta_batch = r->meta_batch,
                       .batch = r->batch_size,
                       .nodes = r->max_nodes,
-                      .side = r->side};
+                      .max_flops = r->max_flops / 1000000,
+                      .side = r->side,
+                      .seed = (int64_t)r->seed};
     const int64_t most = 1000000000;
     const struct cli_option plain[] = {
         {.name = "data", .text = &w->data},
@@ -268,7 +271,8 @@ static int fail(const struct wanted *wanted, enum ghn_status status, const struc
                        wanted->dir);
     else if (strstr(err->where, GHN_META_STATE_FILE))
         (void)snprintf(next, sizeof next,
-                       "the same recipe goes on there; another --dir starts afresh");
+                       "the same options, --recipe among them, go on there; another --dir starts "
+                       "afresh");
     else if (status == GHN_INVALID_FILE || status == GHN_UNSUPPORTED_FILE)
         (void)snprintf(next, sizeof next,
                        "ghn dataset %.200s --check names all pictures that cannot be read; put "

@@ -53,7 +53,7 @@ enum ghn_status ghn__conv_backward_data(struct ghn__conv *conv, const void *ddst
                                         const float *weights, void *dsrc, void *scratch,
                                         struct ghn_err *err) GHN_MUST_CHECK;
 
-/* dweights and dbias (if the spec has a bias), overwritten. */
+/* dweights and dbias (if the spec has a bias), overwritten. Not for a spec with no_weights. */
 enum ghn_status ghn__conv_backward_weights(struct ghn__conv *conv, const void *src,
                                            const void *ddst, float *dweights, float *dbias,
                                            void *scratch, struct ghn_err *err) GHN_MUST_CHECK;

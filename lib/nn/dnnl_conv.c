@@ -84,10 +84,11 @@ static bool reaches_over(const struct ghn__conv_spec *spec) {
  * as it was: some dilated kernels do, and a 5x9 one on 13x7. */
 static const struct ghn__avoid *avoid_forward(const struct ghn__conv_spec *spec) {
     static const struct ghn__avoid brgemm = {"brgconv", false}, wrong = {"brgconv", true};
+    if (spec->kernel[0] * spec->kernel[1] == 1)
+        return avoid_overruns(spec);
     if (spec->dilation[0] * spec->dilation[1] > 1 || reaches_over(spec))
         return &wrong;
-    bool tiny = spec->out[0] * spec->out[1] <= 16 && spec->kernel[0] * spec->kernel[1] > 1;
-    return tiny ? &brgemm : avoid_overruns(spec);
+    return spec->out[0] * spec->out[1] <= 16 ? &brgemm : NULL;
 }
 
 static enum ghn_status make_forward(const struct ghn__conv_spec *spec, const struct layouts *l,
@@ -139,8 +140,8 @@ static enum ghn_status make_backward_data(const struct ghn__conv_spec *spec,
 
 /* oneDNN 2.6's bf16 gradient by weights is wrong where the map is smaller than the kernel or the
  * stride: it reads borders in its work space, and with many channels memory elsewhere, that nobody
- * has written, and leaves taps out that reach nothing. Such a gradient is had in f32; the maps are
- * small ones. */
+ * has written, and leaves taps out that reach nothing. Such a gradient is had in f32; few maps are
+ * so small along an axis. */
 static bool wants_f32(const struct ghn__conv_spec *spec) {
     bool strides_over = spec->in[0] < spec->stride[0] || spec->in[1] < spec->stride[1];
     return spec->dtype == GHN_BF16 && (strides_over || reaches_over(spec));
@@ -234,9 +235,9 @@ size_t ghn__conv_scratch_bytes(const struct ghn__conv *conv) {
     size_t n = call_bytes(conv->forward_bytes, &conv->forward, &conv->to_forward);
     n = larger(n, call_bytes(conv->data_bytes, &conv->data, &conv->to_data));
     size_t widen = larger(conv->widen_src.scratch_bytes, conv->widen_dst.scratch_bytes);
-    size_t arguments = conv->weights_bytes + conv->src_bytes + conv->dst_bytes;
-    n = larger(n, arguments + widen);
-    return larger(n, call_bytes(arguments, &conv->weights, &conv->from_weights));
+    size_t weights = conv->weights_bytes + conv->src_bytes + conv->dst_bytes;
+    n = larger(n, weights + widen);
+    return larger(n, call_bytes(weights, &conv->weights, &conv->from_weights));
 }
 
 /* An argument as a kernel wants it: where it is, or reordered in scratch. */

@@ -1,6 +1,7 @@
-/* The inner loops of lib/nn. Every file of lib/nn/kernels is compiled once for each instruction
- * set, its functions named by GHN__K; this table, made from kernels.def, is how the rest of lib/nn
- * calls them. Private to lib/nn, the optimisers of lib/train, tests and benchmarks. */
+/* The inner loops of lib/nn. Every file of lib/nn/kernels (but pairs.c: nn/pairs.h) is compiled
+ * once for each instruction set, its functions named by GHN__K; this table, made from kernels.def,
+ * is how the rest of lib/nn calls them. Private to lib/nn, the optimisers of lib/train, tests and
+ * benchmarks. */
 #ifndef GHN_NN_KERNELS_H
 #define GHN_NN_KERNELS_H
 
@@ -14,7 +15,7 @@
 #define GHN__PASTE2(a, b) a##b
 #define GHN__PASTE(a, b) GHN__PASTE2(a, b)
 /* The name of a kernel in the instruction set of this compilation (GHN__ISA: _plain, _avx2,
- * _avx512). */
+ * _avx512; pairs.c: _plain, _avx512_bf16). */
 #define GHN__K(name) GHN__PASTE(name, GHN__ISA)
 
 /* Floats in the widest vector of any instruction set. */

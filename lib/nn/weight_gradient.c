@@ -9,8 +9,10 @@ enum {
     ROWS = GHN__PAIR_ROWS,
     COLUMNS = GHN__PAIR_COLUMNS,
     TILE = ROWS * COLUMNS,
-    SHIFT = 16, /* words between panels, that they don't begin in the same set of a cache */
-    PACKED_BYTES = 384 * 1024, /* of inputs: within the level 2 cache */
+    LINE = 16, /* words of a cache line: one lies between panels, so that they don't all begin in
+                  the same set of a cache */
+    PACKED_WORDS = 96 * 1024, /* of inputs: within the level 2 cache; and at most, of one image */
+    MOST_WORDS = 1024 * 1024,
 };
 
 struct ghn__weight_gradient {
@@ -31,12 +33,19 @@ static int64_t divided_up(int64_t a, int64_t b) {
     return (a + b - 1) / b;
 }
 
+/* Words of the packed inputs of one image and stripe. */
+static int64_t image_words(const struct ghn__conv_spec *spec) {
+    return spec->kernel[1] * spec->in[0] * divided_up(spec->out[1], 2) * COLUMNS;
+}
+
 /* Measured on a Zen 5, one thread and two. What packing costs is little beside the products of a
  * kernel of several taps: those come to 1 to 3.5 times oneDNN's speed, but for channels that leave
- * a quarter of a stripe empty. Those of a 1x1 kernel do on small maps, where oneDNN is slowest. */
+ * a quarter of a stripe empty, and images of 224 x 224. Those of a 1x1 kernel do on small maps,
+ * where oneDNN is slowest. There has to be work for every thread. */
 static bool is_faster(const struct ghn__conv_spec *spec) {
-    int64_t columns = divided_up(spec->in_channels, COLUMNS) * COLUMNS;
-    if (4 * spec->in_channels <= 3 * columns || spec->out_channels < 2 * ROWS)
+    int64_t stripes = divided_up(spec->in_channels, COLUMNS), panels = spec->out_channels / ROWS;
+    if (4 * spec->in_channels <= 3 * stripes * COLUMNS || panels < 2 ||
+        stripes * panels < ghn__parallel_threads() || image_words(spec) > MOST_WORDS)
         return false;
     return spec->kernel[0] * spec->kernel[1] > 1 ||
            (spec->out[0] * spec->out[1] <= 64 && spec->in_channels >= 2 * COLUMNS);
@@ -49,13 +58,13 @@ bool ghn__weight_gradient_suits(const struct ghn__conv_spec *spec) {
 
 /* --- Making --- */
 
-/* Shares of the output channels, so that there is work for all workers and about the same for
- * each; every share packs the inputs for itself. */
+/* Shares of the output channels, so that all workers have as many stripes' shares to do, if the
+ * panels suffice for that; every share packs the inputs for itself. */
 static int64_t shares_for(int64_t stripes, int64_t panels, int64_t workers) {
-    if (stripes % workers == 0 || stripes >= 4 * workers)
-        return 1;
-    int64_t shares = workers < 4 ? workers : 4;
-    return shares < panels ? shares : panels;
+    int64_t shares = 1;
+    while (shares < panels && stripes * shares % workers != 0 && stripes * shares < 8 * workers)
+        shares++;
+    return shares;
 }
 
 enum ghn_status ghn__weight_gradient_new(const struct ghn__conv_spec *spec,
@@ -71,14 +80,13 @@ enum ghn_status ghn__weight_gradient_new(const struct ghn__conv_spec *spec,
                                        .panels = divided_up(spec->out_channels, ROWS),
                                        .stripes = divided_up(spec->in_channels, COLUMNS),
                                        .workers = ghn__parallel_threads()};
-    int64_t image = spec->kernel[1] * spec->in[0] * g->pairs * COLUMNS, /* words */
-        most = PACKED_BYTES / (image * (int64_t)sizeof(uint32_t));
+    int64_t image = image_words(spec), most = PACKED_WORDS / image;
     int64_t chunks = divided_up(spec->batch, most > 0 ? most : 1);
     g->chunk = divided_up(spec->batch, chunks);
     g->shares = shares_for(g->stripes, g->panels, g->workers);
     g->words = g->chunk * image;
     g->floats = divided_up(g->panels, g->shares) * g->taps * TILE;
-    g->panel_words = spec->batch * spec->out[0] * g->pairs * ROWS + SHIFT;
+    g->panel_words = divided_up(spec->batch * spec->out[0] * g->pairs * ROWS, LINE) * LINE + LINE;
     *ret = g;
     return GHN_OK;
 }

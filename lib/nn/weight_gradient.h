@@ -5,8 +5,8 @@
  * arithmetic there that it has in the forward pass, least on the small maps that a network ends in.
  * Here it is a product of matrices whose inner dimension is the pixels of a batch. Both are packed
  * once, pixels in pairs (nn/pairs.h): the outputs' gradients for all, and, of the inputs, as many
- * images of GHN__PAIR_COLUMNS channels as stay in the level 2 cache, once for every column of the
- * kernel; the kernel's rows are rows of those. */
+ * images of GHN__PAIR_COLUMNS channels as stay in the level 2 cache, or one, once for every column
+ * of the kernel; the kernel's rows are rows of those. */
 #ifndef GHN_NN_WEIGHT_GRADIENT_H
 #define GHN_NN_WEIGHT_GRADIENT_H
 

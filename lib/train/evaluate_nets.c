@@ -160,6 +160,7 @@ static enum ghn_status train(const struct job *job, const struct ghn_arch *arch,
     recipe.clip_norm = 5;
     recipe.precision = job->options.precision;
     recipe.seed = job->options.seed;
+    recipe.start = GHN_START_RANDOM;
     recipe.eval_images = PAPER_BATCH; /* as few as make sense: what counts comes afterwards */
     const struct ghn_finetune_options options = {.stop = job->options.stop};
     ghn_params_initialise(params, job->options.seed);

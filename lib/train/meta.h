@@ -82,7 +82,7 @@ struct ghn_meta_recipe {
 };
 
 /* The paper's recipe (ghn2-spec D) but for its length and the falls of its learning rate, and one
- * that comes further in an hour of a processor. */
+ * for hours of a processor instead of days. */
 extern const struct ghn_meta_recipe ghn_meta_recipe_paper, ghn_meta_recipe_frugal;
 
 /* How far a training is: a point of its history, and what report is told. Means are over the steps

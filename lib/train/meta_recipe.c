@@ -22,7 +22,7 @@ const struct ghn_meta_recipe ghn_meta_recipe_paper = {
     .augment = true,
 };
 
-/* What each of these gave is told in deploy/models. */
+/* What made training cheaper; deploy/models tells what was tried, and what it gave. */
 const struct ghn_meta_recipe ghn_meta_recipe_frugal = {
     .steps = 100000,
     .meta_batch = 8,

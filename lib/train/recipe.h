@@ -41,7 +41,8 @@ struct ghn_recipe {
                              and the end; 0: so many that these take a tenth of the time, and at most
                              ten */
     int64_t eval_images;  /* 0: all; of the test split, in file order */
-    enum ghn_start start; /* field "init": ghn, random, upload */
+    enum ghn_start start; /* field "init": ghn, random, upload. After ghn, new running statistics
+                             are means of the first batches (ghn_run_options.new_statistics) */
     int orth_from;        /* 0: off; else GHN-orth from that weight on, counted from 1 (ghn2-spec D)
                            */
     double orth_noise;    /* 3e-5; [0, 1] */

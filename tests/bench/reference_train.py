@@ -100,8 +100,8 @@ class Given:
     def train(self):
         """A hypernetwork that has learned for a few minutes."""
         path = os.path.join(self.folder, "trained")
-        self.call(self.ghn, "train", "--data", self.options.data, "--dir", path, "--steps", 400,
-                  "--warmup-steps", 100, "--side", 16, "--max-flops", 30, "--meta-batch", 4,
+        self.call(self.ghn, "train", "--recipe", "paper", "--data", self.options.data, "--dir", path,
+                  "--steps", 400, "--warmup-steps", 100, "--side", 16, "--max-flops", 30, "--meta-batch", 4,
                   "--batch-size", 32, "--images", 45000, "--validate", 0, "--threads",
                   self.options.threads)
         return os.path.join(path, "checkpoint.safetensors")

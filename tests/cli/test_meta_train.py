@@ -124,13 +124,23 @@ class MetaTrain(Case):
 
     def test_recipes(self):
         frugal, paper = self.recipe("frugal"), self.recipe("paper", "--recipe", "paper")
-        names = ("optimizer", "own_images", "beta1", "warmup_steps", "clip_network", "lr", "side")
-        self.assertEqual(["muon", True, 0.95, 100, 5, 0.001, 8], [frugal[name] for name in names])
-        self.assertEqual(["adam", False, 0.9, 0, 0, 0.001, 8], [paper[name] for name in names])
+        names = ("optimizer", "own_images", "beta1", "beta2", "warmup_steps", "ema_decay", "clip_network",
+                 "lr", "side")
+        self.assertEqual(["muon", True, 0.95, 0.98, 100, 0.99, 5, 0.001, 8], [frugal[name] for name in names])
+        self.assertEqual(["adam", False, 0.9, 0.999, 0, 0, 0, 0.001, 8], [paper[name] for name in names])
         self.assertEqual(paper | {"own_images": True, "beta1": 0.5},
                          self.recipe("mine", "--own-images", "--beta1", "0.5", "--recipe", "paper"))
         self.assertEqual(frugal | {"own_images": False},
                          self.recipe("shared", "--shared-images", "--recipe", "frugal"))
+
+    def test_defaults(self):
+        for recipe, batch, decay in (("frugal", 32, "2"), ("paper", 64, "0")):
+            folder = self.path(recipe)
+            self.ghn("train", "--data", "shapes", "--dir", folder, "--recipe", recipe, "--steps", "2", "--side",
+                     "8", "--max-flops", "1", "--meta-batch", "1", "--validate", "0")
+            metadata = header_of(f"{folder}/checkpoint.safetensors")["__metadata__"]
+            self.assertEqual(decay, metadata["training_decay_steps"])
+            self.assertEqual(batch, json.loads(metadata["training_recipe"])["batch_size"])
 
     def test_wrong_command_lines(self):
         folder = ("--dir", self.path("folder"))

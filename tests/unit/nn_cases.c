@@ -68,6 +68,10 @@ const struct nn_case nn_cases[] = {
          ONE("conv2d", "'out_channels':20,'kernel':1,'stride':2,'bias':false")),
     CASE("conv2d 11x11 on 3x3, with taps that reach nothing", "[32,3,3]",
          ONE("conv2d", "'out_channels':20,'kernel':11,'padding':5,'bias':false")),
+    CASE("conv2d 1x1 of many channels", "[64,4,4]",
+         ONE("conv2d", "'out_channels':24,'kernel':1,'bias':false")),
+    CASE("conv2d of many channels, in groups", "[64,3,3]",
+         ONE("conv2d", "'out_channels':32,'kernel':3,'padding':1,'groups':2,'bias':false")),
     CASE("conv2d 5x5 dilated, beyond a map of 7x7", "[8,7,7]",
          ONE("conv2d", "'out_channels':64,'kernel':5,'padding':4,'dilation':2,'bias':false"),
          .batch = 2),
@@ -321,6 +325,20 @@ const struct nn_case nn_cases[] = {
         NODE("a", "conv2d", "['input']", "'out_channels':3,'kernel':3,'padding':1") "," WITH_PARAMS(
             "out", "conv2d", "['a']", "'out_channels':3,'kernel':3,'padding':1",
             "'weight':'a.weight','bias':'a.bias'")),
+    CASE(
+        "a shared convolution of many channels", "[32,4,4]",
+        NODE(
+            "a", "conv2d", "['input']",
+            "'out_channels':32,'kernel':3,'padding':1,'bias':false") "," WITH_PARAMS("out",
+                                                                                     "conv2d",
+                                                                                     "['a']",
+                                                                                     "'out_"
+                                                                                     "channels':32,"
+                                                                                     "'kernel':3,'"
+                                                                                     "padding':1,'"
+                                                                                     "bias':false",
+                                                                                     "'weight':'a."
+                                                                                     "weight'")),
     CASE("a shared linear layer on a shared value", "[6]",
          NODE("a", "linear", "['input']", "'out_features':6") "," NODE(
              "b", "tanh", "['a']",

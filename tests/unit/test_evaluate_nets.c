@@ -205,10 +205,11 @@ static void train_by_hand(int64_t index, int64_t steps, struct ghn_evaluation *r
     struct ghn_params *params = NULL;
     struct ghn_recipe recipe = ghn_recipe_default;
     const struct ghn_finetune_options options = {0};
-    json_t *fields = json_pack("{s:I, s:i, s:s, s:f, s:f, s:f, s:s, s:i, s:s, s:i, s:i}", "steps",
-                               (json_int_t)steps, "batch_size", 96, "optimizer", "sgd", "lr", 0.025,
-                               "momentum", 0.9, "weight_decay", 3e-4, "schedule", "cosine",
-                               "clip_norm", 5, "precision", "f32", "seed", 9, "eval_images", 8);
+    json_t *fields =
+        json_pack("{s:I, s:i, s:s, s:f, s:f, s:f, s:s, s:i, s:s, s:i, s:i, s:s}", "steps",
+                  (json_int_t)steps, "batch_size", 96, "optimizer", "sgd", "lr", 0.025, "momentum",
+                  0.9, "weight_decay", 3e-4, "schedule", "cosine", "clip_norm", 5, "precision",
+                  "f32", "seed", 9, "eval_images", 8, "init", "random");
     assert_int_equal(ghn_recipe_from_json(fields, "", &recipe, &err), GHN_OK);
     json_decref(fields);
     assert_int_equal(ghn_sample_net(GHN_DEEPNETS_TRAIN, 0, index, &net, &err), GHN_OK);

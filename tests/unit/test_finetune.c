@@ -263,22 +263,27 @@ static void the_latest_parameters_are_kept_until_then(void **state) {
     }
 }
 
-/* After one batch a prediction's running statistics are that batch's; those of a random start have
- * a tenth of it, as in PyTorch. */
+/* The first running mean after one batch. */
+static float mean_after_a_batch(enum ghn_start start) {
+    struct training t;
+    struct ghn_err err = GHN_ERR_INIT;
+    setup(&t);
+    t.recipe.steps = 1;
+    t.recipe.start = start;
+    assert_int_equal(train(&t, NULL, &err), GHN_OK);
+    float ret = t.params->statistics[0];
+    teardown(&t);
+    return ret;
+}
+
+/* After one batch a prediction's running statistics are that batch's; those of other starts have a
+ * tenth of it, as in PyTorch. */
 static void a_prediction_has_new_statistics(void **state) {
     (void)state;
-    struct training predicted, random;
-    struct ghn_err err = GHN_ERR_INIT;
-    setup(&predicted);
-    setup(&random);
-    predicted.recipe.steps = random.recipe.steps = 1;
-    random.recipe.start = GHN_START_RANDOM;
-    assert_int_equal(train(&predicted, NULL, &err), GHN_OK);
-    assert_int_equal(train(&random, NULL, &err), GHN_OK);
-    assert_true(fabsf(random.params->statistics[0]) > 1e-4f);
-    assert_float_equal(predicted.params->statistics[0], 10 * random.params->statistics[0], 1e-4);
-    teardown(&predicted);
-    teardown(&random);
+    float random = mean_after_a_batch(GHN_START_RANDOM);
+    assert_true(fabsf(random) > 1e-4f);
+    assert_float_equal(mean_after_a_batch(GHN_START_UPLOAD), random, 0);
+    assert_float_equal(mean_after_a_batch(GHN_START_GHN), 10 * random, 1e-4);
 }
 
 /* How often it is evaluated where nobody says: ten times, or as often as takes a tenth of the time.

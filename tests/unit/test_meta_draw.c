@@ -114,8 +114,31 @@ static void test_wide(void **state) {
     ghn_pool_free(pool);
 }
 
+/* The learning rate grows, falls over the last steps or all of them, and where there are more steps
+ * than before is what it would have been. */
+static void test_learning_rate(void **state) {
+    (void)state;
+    struct ghn_meta_recipe recipe = ghn_meta_recipe_paper;
+    recipe.steps = 1000;
+    recipe.lr = 2;
+    assert_float_equal(ghn__meta_lr(&recipe, 0), 2, 0);
+    assert_float_equal(ghn__meta_lr(&recipe, 999), 2, 0);
+    recipe.warmup_steps = 4;
+    assert_float_equal(ghn__meta_lr(&recipe, 0), 0.5, 1e-12);
+    assert_float_equal(ghn__meta_lr(&recipe, 4), 2, 0);
+    recipe.decay_steps = 200;
+    assert_float_equal(ghn__meta_lr(&recipe, 800), 2, 0);
+    assert_float_equal(ghn__meta_lr(&recipe, 900), 1, 1e-12);
+    assert_float_equal(ghn__meta_lr(&recipe, 999), 0.02, 1e-12);
+    recipe.decay_steps = GHN_META_ALL_STEPS;
+    assert_float_equal(ghn__meta_lr(&recipe, 500), 1, 1e-12);
+    recipe.steps = 2000;
+    assert_float_equal(ghn__meta_lr(&recipe, 500), 1.5, 1e-12);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_learning_rate),
         cmocka_unit_test(test_candidates),
         cmocka_unit_test(test_wide),
     };

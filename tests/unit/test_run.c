@@ -385,9 +385,9 @@ static void test_threads(void **state) {
  * allocation after another failing, and all behind it. */
 static void every_failed_allocation_is_survived(void **state) {
     (void)state;
-    static const char *const names[] = {"window_attention v2", "attention with relative positions",
-                                        "avg_pool2d with padding", "mul: squeeze-excite",
-                                        "batch_norm2d, all attributes"};
+    static const char *const names[] = {
+        "window_attention v2", "attention with relative positions", "avg_pool2d with padding",
+        "mul: squeeze-excite", "batch_norm2d, all attributes",      "conv2d 1x1 of many channels"};
     int found = 0;
     for (int i = 0; i < nn_n_cases; i++) {
         bool wanted = false;
@@ -397,7 +397,7 @@ static void every_failed_allocation_is_survived(void **state) {
             continue;
         struct ghn_arch *arch = nn_case_arch(&nn_cases[i], true);
         const struct ghn_run_options options = {
-            .batch = 2, .mode = GHN_MODE_TRAIN, .precision = GHN_PRECISION_F32};
+            .batch = 2, .mode = GHN_MODE_TRAIN, .precision = ghn_precision_best()};
         enum ghn_status status = GHN_NO_MEMORY;
         long n = 1;
         for (; status != GHN_OK; n++) {

@@ -114,8 +114,12 @@ static void teardown(struct trial *t) {
     ghn_free(t->expected);
 }
 
-/* The gradient, with work space that holds rubbish before; the caller frees. */
-static float *gradient_of(const struct trial *t, const struct ghn__pair_kernels *kernels) {
+/* The gradient, planned and then made by so many threads (0: as many as there are), with work space
+ * that holds rubbish before; the caller frees. */
+static float *gradient_of(const struct trial *t, const struct ghn__pair_kernels *kernels,
+                          const int threads[2]) {
+    int before = ghn__parallel_threads();
+    ghn__parallel_set_threads(threads[0] ? threads[0] : before);
     struct ghn__weight_gradient *gradient = NULL;
     assert_int_equal(ghn__weight_gradient_new(&t->spec, kernels, &gradient, NULL), GHN_OK);
     size_t bytes = ghn__weight_gradient_scratch_bytes(gradient);
@@ -124,7 +128,9 @@ static float *gradient_of(const struct trial *t, const struct ghn__pair_kernels 
     assert_true(scratch && ret);
     memset(scratch, 0xff, bytes);
     memset(ret, 0xff, (size_t)t->n_weights * sizeof *ret);
+    ghn__parallel_set_threads(threads[1] ? threads[1] : before);
     ghn__weight_gradient_run(gradient, t->src, t->ddst, ret, scratch);
+    ghn__parallel_set_threads(before);
     ghn_free(scratch);
     ghn__weight_gradient_free(gradient);
     return ret;
@@ -133,7 +139,7 @@ static float *gradient_of(const struct trial *t, const struct ghn__pair_kernels 
 static void check_all(const struct ghn__pair_kernels *kernels) {
     for (int i = 0; i < N_SHAPES; i++) {
         struct trial t = setup(&shapes[i]);
-        float *found = gradient_of(&t, kernels);
+        float *found = gradient_of(&t, kernels, (const int[2]){0, 0});
         double pixels = (double)(t.spec.batch * t.spec.out[0] * t.spec.out[1]);
         for (int64_t k = 0; k < t.n_weights; k++)
             if (!(fabs(found[k] - t.expected[k]) <= 1e-6 * sqrt(pixels) * (1 + sqrt(pixels))))
@@ -158,21 +164,19 @@ static void test_this_processor(void **state) {
 
 static void test_threads(void **state) {
     (void)state;
-    int before = ghn__parallel_threads();
+    static const int threads[][2] = {{1, 1}, {3, 3}, {5, 2}, {2, 5}};
+    enum { TEAMS = sizeof threads / sizeof *threads };
     for (int i = 0; i < N_SHAPES; i++) {
         struct trial t = setup(&shapes[i]);
-        float *found[3];
-        for (int k = 0; k < 3; k++) {
-            ghn__parallel_set_threads(1 + 2 * k);
-            found[k] = gradient_of(&t, ghn__pair_kernels());
-        }
-        for (int k = 1; k < 3; k++)
+        float *found[TEAMS];
+        for (int k = 0; k < TEAMS; k++)
+            found[k] = gradient_of(&t, ghn__pair_kernels(), threads[k]);
+        for (int k = 1; k < TEAMS; k++)
             assert_memory_equal(found[0], found[k], (size_t)t.n_weights * sizeof(float));
-        for (int k = 0; k < 3; k++)
+        for (int k = 0; k < TEAMS; k++)
             ghn_free(found[k]);
         teardown(&t);
     }
-    ghn__parallel_set_threads(before);
 }
 
 int main(void) {
