@@ -527,11 +527,10 @@ static void test_validation_of_sittings(void **state) {
 static void test_learns(void **state) {
     (void)state;
     struct ghn_meta_recipe recipe = small_recipe();
-    recipe.steps = 60;
+    recipe.steps = 100;
     recipe.pool = 2;
     recipe.images = 8;
     recipe.augment = false;
-    recipe.lr = 3e-3;
     struct told told = told_by(&recipe, 2);
     assert_true(told.first.loss > 1.5);
     if (!(told.last.loss < 0.75 * told.first.loss))
