@@ -78,7 +78,7 @@ const char cli_train_help[] =
     "  --hid N              width of a node embedding; 32, with --start that hypernetwork's\n";
 
 struct wanted {
-    const char *data, *dir, *output, *start;
+    const char *data, *dir, *output, *start, *recipe_name;
     int64_t threads, save_minutes, stop_minutes, validate, hid;
     bool json;
     struct ghn_meta_recipe recipe;
@@ -109,7 +109,7 @@ static int read_reals(const struct real *reals, size_t n) {
 struct raw {
     int64_t meta_batch, batch, nodes, max_flops, side, seed;
     bool own_images, shared_images, no_widths, no_augment;
-    const char *recipe, *precision, *optimizer;
+    const char *precision, *optimizer;
 };
 
 static int check(const struct wanted *wanted, const struct raw *raw,
@@ -142,7 +142,7 @@ static void narrow(const struct raw *raw, struct ghn_meta_recipe *r) {
 }
 
 /* Reads all options over what w->recipe has. */
-static bool read_options(int argc, char **argv, struct wanted *w, struct raw *ret, int *ret_exit) {
+static bool read_options(int argc, char **argv, struct wanted *w, int *ret_exit) {
     struct ghn_meta_recipe *r = &w->recipe;
     struct raw raw = {.meta_batch = r->meta_batch,
                       .batch = r->batch_size,
@@ -162,7 +162,7 @@ static bool read_options(int argc, char **argv, struct wanted *w, struct raw *re
         {.name = "stop-minutes", .number = &w->stop_minutes, .min = 1, .max = 1000000},
         {.name = "validate", .number = &w->validate, .min = 0, .max = 500},
         {.name = "json", .flag = &w->json},
-        {.name = "recipe", .text = &raw.recipe},
+        {.name = "recipe", .text = &w->recipe_name},
         {.name = "meta-batch", .number = &raw.meta_batch, .min = 1, .max = 64},
         {.name = "batch-size", .number = &raw.batch, .min = 1, .max = 4096},
         {.name = "own-images", .flag = &raw.own_images},
@@ -202,24 +202,22 @@ static bool read_options(int argc, char **argv, struct wanted *w, struct raw *re
     *ret_exit = check(w, &raw, r);
     if (*ret_exit == CLI_OK)
         *ret_exit = read_reals(reals, REALS);
-    *ret = raw;
     return *ret_exit == CLI_OK;
 }
 
 /* Which recipe it is changes what the other options change, wherever it stands: they are read once
  * more then. */
 static bool parse(int argc, char **argv, struct wanted *w, int *ret_exit) {
-    struct raw raw;
-    if (!read_options(argc, argv, w, &raw, ret_exit))
+    if (!read_options(argc, argv, w, ret_exit))
         return false;
-    if (!raw.recipe || strcmp(raw.recipe, "frugal") == 0)
+    if (!w->recipe_name || strcmp(w->recipe_name, "frugal") == 0)
         return true;
-    if (strcmp(raw.recipe, "paper") != 0) {
-        *ret_exit = cli_usage("train", "--recipe %s; expected frugal or paper", raw.recipe);
+    if (strcmp(w->recipe_name, "paper") != 0) {
+        *ret_exit = cli_usage("train", "--recipe %s; expected frugal or paper", w->recipe_name);
         return false;
     }
     w->recipe = ghn_meta_recipe_paper;
-    return read_options(argc, argv, w, &raw, ret_exit);
+    return read_options(argc, argv, w, ret_exit);
 }
 
 /* --- Training --- */

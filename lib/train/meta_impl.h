@@ -29,6 +29,9 @@ json_t *ghn__meta_recipe_identity(const struct ghn_meta_recipe *recipe);
 /* The images of a step. */
 int ghn__meta_images(const struct ghn_meta_recipe *recipe);
 
+/* Steps over which the learning rate falls: decay_steps, or all if there are fewer. */
+int64_t ghn__meta_decay_steps(const struct ghn_meta_recipe *recipe);
+
 /* The learning rate of step `step` (from 0). */
 double ghn__meta_lr(const struct ghn_meta_recipe *recipe, int64_t step);
 

@@ -63,7 +63,6 @@ json_t *ghn__meta_provenance(const struct ghn__meta_state *state, const json_t *
     const struct ghn__meta_counters *c = state->counters;
     const struct ghn_dataset *dataset = state->dataset;
     int side = state->recipe->side;
-    int64_t steps = state->recipe->steps, decay = state->recipe->decay_steps;
     json_t *root = json_pack(
         "{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:s, s:s, s:s}", "training_steps",
         number(c->step), "training_steps_skipped", number(c->step - c->updates),
@@ -71,8 +70,8 @@ json_t *ghn__meta_provenance(const struct ghn__meta_state *state, const json_t *
         "training_not_finite", number(c->not_finite), "training_hours",
         json_sprintf("%.2f", c->seconds / 3600), "input", json_sprintf("[3,%d,%d]", side, side),
         "training_recipe", as_text(ghn__meta_recipe_identity(state->recipe)),
-        "training_decay_steps", number(decay < steps ? decay : steps), "dataset", dataset->name,
-        "dataset_kind", ghn_dataset_kind_name(dataset->kind), "trained", "true");
+        "training_decay_steps", number(ghn__meta_decay_steps(state->recipe)), "dataset",
+        dataset->name, "dataset_kind", ghn_dataset_kind_name(dataset->kind), "trained", "true");
     bool failed = !root || !add_validation(root, *state->history);
     if (more && !failed)
         failed = json_object_update(root, (json_t *)(uintptr_t)more) != 0;

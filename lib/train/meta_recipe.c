@@ -128,12 +128,15 @@ int ghn__meta_images(const struct ghn_meta_recipe *recipe) {
     return recipe->batch_size * (recipe->own_images ? recipe->meta_batch : 1);
 }
 
+int64_t ghn__meta_decay_steps(const struct ghn_meta_recipe *recipe) {
+    return recipe->decay_steps < recipe->steps ? recipe->decay_steps : recipe->steps;
+}
+
 double ghn__meta_lr(const struct ghn_meta_recipe *recipe, int64_t step) {
     double lr = recipe->lr;
     if (step < recipe->warmup_steps)
         lr *= (double)(step + 1) / (double)recipe->warmup_steps;
-    int64_t left = recipe->steps - step,
-            decay = recipe->decay_steps < recipe->steps ? recipe->decay_steps : recipe->steps;
+    int64_t left = recipe->steps - step, decay = ghn__meta_decay_steps(recipe);
     if (left < decay)
         lr *= fmax(0.01, (double)left / (double)decay);
     return lr;
